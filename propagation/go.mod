@@ -1,0 +1,3 @@
+module example.com/bookinfo/propagation
+
+go 1.26
