@@ -1,0 +1,39 @@
+# Everything a person or CI runs. `make` alone lists it.
+
+SHELL := /bin/bash
+MODULES := . propagation propagation/otelforward propagation/grpcforward
+# The race detector needs a C compiler; with Go alone the tests run without it.
+RACE := $(if $(shell command -v gcc || command -v clang),-race)
+# grpcnotrace leaves out x/net/trace and html templates that gRPC would link into every binary.
+BUILDFLAGS := -trimpath -tags grpcnotrace
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+REVISION ?= $(shell git rev-parse HEAD 2>/dev/null)
+LDFLAGS := -s -w -X example.com/bookinfo/internal/server.version=$(VERSION)
+BINARIES := productpage details reviews ratings sidecar console bookinfo
+REGISTRY ?= docker.io/bookinfo
+TAG ?= dev
+
+.DEFAULT_GOAL := help
+.PHONY: help
+help: ## List these targets.
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1\t\2/' | expand -t 22
+
+.PHONY: demo
+demo: ## Run Bookinfo, its mesh and the console on this machine.
+	go run ./cmd/bookinfo demo
+
+.PHONY: build
+build: ## Build every binary into bin/.
+	@mkdir -p bin
+	@for b in $(BINARIES); do CGO_ENABLED=0 go build $(BUILDFLAGS) -ldflags '$(LDFLAGS)' -o bin/$$b ./cmd/$$b || exit 1; done
+
+.PHONY: test
+test: ## Run all tests, shuffled and with the race detector; names what it skips and why.
+	@set -o pipefail; go build -o bin/report ./internal/need/report; \
+	for m in $(MODULES); do (cd $$m && go test $(RACE) -shuffle=on -timeout 20m -json ./... 2>&1) || status=1; done | bin/report
+
+.PHONY: lint
+lint: ## Check formatting, go vet, golangci-lint and known vulnerabilities.
+	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { echo "not gofmt-ed:"; gofmt -l $$(git ls-files '*.go'); exit 1; }
+	@for m in $(MODULES); do (cd $$m && go vet ./... && golangci-lint run ./...) || exit 1; done
+	@$(MAKE) -s security
