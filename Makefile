@@ -10,7 +10,7 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 REVISION ?= $(shell git rev-parse HEAD 2>/dev/null)
 LDFLAGS := -s -w -X example.com/bookinfo/internal/server.version=$(VERSION)
 BINARIES := productpage details reviews ratings sidecar console bookinfo
-REGISTRY ?= docker.io/bookinfo
+REGISTRY ?= example.com/bookinfo
 TAG ?= dev
 
 .DEFAULT_GOAL := help
@@ -29,8 +29,9 @@ build: ## Build every binary into bin/.
 
 .PHONY: test
 test: ## Run all tests, shuffled and with the race detector; names what it skips and why.
-	@set -o pipefail; go build -o bin/report ./internal/need/report; \
-	for m in $(MODULES); do (cd $$m && go test $(RACE) -shuffle=on -timeout 20m -json ./... 2>&1) || status=1; done | bin/report
+	@set -o pipefail; go build -o bin/report ./internal/need/report && { \
+	for m in $(MODULES); do (cd $$m && go test $(RACE) -shuffle=on -timeout 20m -json ./... 2>&1) || failed=1; done; \
+	exit $${failed:-0}; } | bin/report
 
 .PHONY: lint
 lint: ## Check formatting, go vet, golangci-lint and known vulnerabilities.
