@@ -1,0 +1,169 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net/http"
+	"runtime/debug"
+	"sync/atomic"
+	"time"
+
+	"github.com/go-chi/chi/v5"
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// Observer stands around the handler of a service: it logs and counts its requests, holds their bodies to the limit,
+// and adds what every service has beside its own routes, /livez, /readyz and /metrics.
+type Observer struct {
+	Log      *slog.Logger
+	Registry *prometheus.Registry
+	// Draining, if not nil, says that the service was asked to stop.
+	Draining *atomic.Bool
+	// Trace, if not nil, is put around the service's routes, but not around /livez, /readyz and /metrics: it records
+	// spans or captures headers.
+	Trace func(http.Handler) http.Handler
+}
+
+// Handler returns next with everything that the Observer adds.
+func (o Observer) Handler(next http.Handler) http.Handler {
+	durations := newDurations(o.Registry)
+	var routes http.Handler = observed{next: next, log: o.Log, durations: durations, draining: o.Draining}
+	if o.Trace != nil {
+		routes = o.Trace(routes)
+	}
+	metrics := metricsHandler(o.Registry)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch r.URL.Path {
+		case "/livez":
+			o.probe(w, true)
+		case "/readyz":
+			o.probe(w, o.Draining == nil || !o.Draining.Load())
+		case "/metrics":
+			metrics.ServeHTTP(w, r)
+		default:
+			routes.ServeHTTP(w, r)
+		}
+	})
+}
+
+func (o Observer) probe(w http.ResponseWriter, ok bool) {
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	w.Header().Set("Cache-Control", "no-store")
+	if !ok {
+		w.WriteHeader(http.StatusServiceUnavailable)
+		_, _ = w.Write([]byte("draining\n"))
+		return
+	}
+	_, _ = w.Write([]byte("ok\n"))
+}
+
+type observed struct {
+	next      http.Handler
+	log       *slog.Logger
+	durations durations
+	draining  *atomic.Bool
+}
+
+// record is what is known of one request and its answer. It is also the http.ResponseWriter that the service sees, so
+// that a request costs one allocation for both.
+type record struct {
+	http.ResponseWriter
+	header http.Header // of the request
+	route  chi.Context
+	status int
+	bytes  int64
+	err    error
+}
+
+type recordKey struct{}
+
+func recordOf(ctx context.Context) *record {
+	rec, _ := ctx.Value(recordKey{}).(*record)
+	return rec
+}
+
+// requestContext carries the record and chi's route context in one allocation; chi finds its own by chi.RouteCtxKey
+// and then does not make another.
+type requestContext struct {
+	context.Context
+	rec *record
+}
+
+func (c *requestContext) Value(key any) any {
+	switch key {
+	case recordKey{}:
+		return c.rec
+	case chi.RouteCtxKey:
+		return &c.rec.route
+	}
+	return c.Context.Value(key)
+}
+
+func (o observed) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	start := time.Now()
+	rec := &record{ResponseWriter: w, header: r.Header}
+	r = r.WithContext(&requestContext{r.Context(), rec})
+	if o.draining != nil && o.draining.Load() {
+		// The caller opens its next connection elsewhere, before this one is closed under it.
+		w.Header().Set("Connection", "close")
+	}
+	defer func() {
+		// A panic is one request's failure and not the process's. http.ErrAbortHandler is how a handler cuts the
+		// connection on purpose.
+		cause := recover()
+		if cause != nil && cause != http.ErrAbortHandler {
+			o.log.ErrorContext(r.Context(), "panic", "cause", cause, "stack", string(debug.Stack()))
+			if rec.status == 0 {
+				http.Error(rec, "internal error", http.StatusInternalServerError)
+			}
+		}
+		if rec.status == 0 {
+			rec.status = http.StatusOK
+		}
+		took := time.Since(start)
+		logRequest(o.log, r, rec, took)
+		o.durations.observe(r.Method, rec.route.RoutePattern(), rec.status, took)
+		if cause != nil && cause == http.ErrAbortHandler { //nolint:errorlint // recover gives the very value
+			panic(http.ErrAbortHandler)
+		}
+	}()
+
+	if r.ContentLength > MaxBodyBytes {
+		w.Header().Set("Connection", "close")
+		http.Error(rec, tooLargeMessage(MaxBodyBytes), http.StatusRequestEntityTooLarge)
+		return
+	}
+	if r.Body != nil && r.Body != http.NoBody {
+		r.Body = http.MaxBytesReader(w, r.Body, MaxBodyBytes)
+	}
+	o.next.ServeHTTP(rec, r)
+}
+
+func (rec *record) WriteHeader(status int) {
+	if rec.status == 0 && status >= http.StatusOK {
+		rec.status = status
+	}
+	rec.ResponseWriter.WriteHeader(status)
+}
+
+func (rec *record) Write(p []byte) (int, error) {
+	if rec.status == 0 {
+		rec.status = http.StatusOK
+	}
+	n, err := rec.ResponseWriter.Write(p)
+	rec.bytes += int64(n)
+	return n, err
+}
+
+// Unwrap lets http.ResponseController reach the writer of the server.
+func (rec *record) Unwrap() http.ResponseWriter { return rec.ResponseWriter }
+
+// fail remembers why a request failed, for its log line. It may be called on nil.
+func (rec *record) fail(err error) {
+	var told *Error
+	if rec == nil || errors.As(err, &told) && told.Err == nil {
+		return
+	}
+	rec.err = err
+}

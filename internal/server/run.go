@@ -1,0 +1,203 @@
+// Package server is the life of a service: it reads its settings, listens before it says that it is ready, serves
+// with limits, logs and counts requests, and on SIGTERM drains and stops.
+package server
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"os"
+	"os/signal"
+	"runtime/debug"
+	"strconv"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"example.com/bookinfo/internal/settings"
+)
+
+// DefaultPort is Bookinfo's port, the same for all of its services.
+const DefaultPort = 9080
+
+// Program is one binary that serves one service.
+type Program struct {
+	Name  string   // details, for example
+	About string   // what it does, in one line for -h
+	Args  []string // without the program's own name
+	Env   *settings.Env
+	// Stdout gets the log and what -h and --version print.
+	Stdout io.Writer
+}
+
+// Parts is what a service is built from beside its own settings.
+type Parts struct {
+	Log *slog.Logger
+	// Registry is for the service's own metrics; those of every service are in it already.
+	Registry *prometheus.Registry
+	// Transport makes outgoing requests carry what the incoming one's trace needs, on top of base.
+	Transport func(base http.RoundTripper) http.RoundTripper
+}
+
+// Config is how a service listens, logs and stops.
+type Config struct {
+	Host            string        // address to listen on; "" is every one of both families
+	Port            int           // 0 picks a free one
+	DrainDelay      time.Duration // how long to serve on after SIGTERM
+	ShutdownTimeout time.Duration // how long requests in flight may take after that
+	Log             LogConfig
+}
+
+// FromEnv reads the settings that all services share.
+func FromEnv(env *settings.Env) Config {
+	return Config{
+		Port:            env.Int("PORT", DefaultPort, 0, 65535, "port to listen on, unless the first argument names one; 0 picks a free one"),
+		Host:            env.String("LISTEN_HOST", "", "address to listen on; without it all of IPv4 and IPv6"),
+		DrainDelay:      env.Duration("DRAIN_DELAY", 0, "how long to serve on after SIGTERM, while /readyz says 503"),
+		ShutdownTimeout: env.Duration("SHUTDOWN_TIMEOUT", 20*time.Second, "how long requests in flight may take after that"),
+		Log:             LogFromEnv(env),
+	}
+}
+
+// UsageError is a wrong argument or setting: exit code 2.
+type UsageError struct{ Err error }
+
+func (e *UsageError) Error() string { return e.Err.Error() }
+func (e *UsageError) Unwrap() error { return e.Err }
+
+// Exit prints err, if there is one, after the program's name and returns the exit code it stands for.
+func Exit(stderr io.Writer, name string, err error) int {
+	if err == nil {
+		return 0
+	}
+	fmt.Fprintf(stderr, "%s: %v\n", name, err)
+	var usage *UsageError
+	if errors.As(err, &usage) {
+		return 2
+	}
+	return 1
+}
+
+// Run reads the arguments and the settings, has build make the service, and serves it until ctx is done or the
+// process is asked to stop. The service's own settings must have been read from p.Env before. A handler that is an
+// io.Closer is closed in the end.
+func Run(ctx context.Context, p Program, build func(Parts) (http.Handler, error)) error {
+	cfg := FromEnv(p.Env)
+	declareTelemetry(p.Env)
+
+	flags := flag.NewFlagSet(p.Name, flag.ContinueOnError)
+	flags.SetOutput(io.Discard)
+	showVersion := flags.Bool("version", false, "print the version")
+	if err := flags.Parse(p.Args); errors.Is(err, flag.ErrHelp) {
+		return p.help()
+	} else if err != nil {
+		return &UsageError{fmt.Errorf("%w; -h shows what is understood", err)}
+	}
+	if *showVersion {
+		_, err := fmt.Fprintln(p.Stdout, p.Name, version())
+		return err
+	}
+	if err := p.Env.Err(); err != nil {
+		return &UsageError{err}
+	}
+	args := flags.Args()
+	askHealth := len(args) > 0 && args[0] == "health"
+	if askHealth {
+		args = args[1:]
+	}
+	if len(args) > 0 {
+		port, err := strconv.Atoi(args[0])
+		if err != nil || port < 0 || port > 65535 {
+			return &UsageError{&settings.Error{Name: "port", Value: args[0], Want: "a number from 0 to 65535"}}
+		}
+		cfg.Port = port
+	}
+	if len(args) > 1 {
+		return &UsageError{fmt.Errorf("argument %q: want nothing after the port", args[1])}
+	}
+	if askHealth {
+		return CheckHealth(ctx, cfg.Host, cfg.Port)
+	}
+	return p.serve(ctx, cfg, build)
+}
+
+func (p Program) serve(ctx context.Context, cfg Config, build func(Parts) (http.Handler, error)) (err error) {
+	// After the first signal the default takes over again: a second one ends the process at once.
+	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	context.AfterFunc(ctx, stop)
+
+	log := NewLog(p.Stdout, cfg.Log)
+	tel, err := startTelemetry(ctx, p.Env, p.Name)
+	if err != nil {
+		return &UsageError{err}
+	}
+	defer func() {
+		flush, cancel := context.WithTimeout(context.WithoutCancel(ctx), flushTimeout)
+		defer cancel()
+		err = errors.Join(err, tel.Shutdown(flush))
+	}()
+
+	registry := NewRegistry()
+	handler, err := build(Parts{Log: log, Registry: registry, Transport: tel.Transport})
+	if err != nil {
+		return err
+	}
+	if closer, ok := handler.(io.Closer); ok {
+		defer func() { err = errors.Join(err, closer.Close()) }()
+	}
+	var draining atomic.Bool
+	observer := Observer{Log: log, Registry: registry, Draining: &draining, Trace: tel.Handler}
+	srv := HTTP(observer.Handler(handler), log)
+
+	listener, err := Listen(ctx, cfg.Host, cfg.Port)
+	if err != nil {
+		return fmt.Errorf("listen: %w", err)
+	}
+	log.Info("listening", "service", p.Name, "address", listener.Addr().String(), "version", version())
+	return Serve(ctx, srv, listener, Drain{Delay: cfg.DrainDelay, Timeout: cfg.ShutdownTimeout, Draining: &draining}, log)
+}
+
+// flushTimeout bounds how long the last spans may take to reach the collector at the end.
+const flushTimeout = 5 * time.Second
+
+func (p Program) help() error {
+	_, err := fmt.Fprintf(p.Stdout, `%[1]s: %[2]s
+
+Usage:
+  %[1]s [PORT]           serve until SIGTERM
+  %[1]s health [PORT]    ask the running service; exit 0 when it is healthy, 1 when it is not
+  %[1]s --version
+  %[1]s -h
+
+Settings (environment variables, with their defaults):
+`, p.Name, p.About)
+	if err != nil {
+		return err
+	}
+	return p.Env.WriteHelp(p.Stdout)
+}
+
+// version is the module's version or the commit the binary was built from.
+func version() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "unknown"
+	}
+	v := info.Main.Version
+	for _, s := range info.Settings {
+		if s.Key == "vcs.revision" && (v == "" || v == "(devel)") {
+			v = s.Value
+		}
+	}
+	if v == "" {
+		v = "(devel)"
+	}
+	return v + " " + info.GoVersion
+}
