@@ -38,3 +38,20 @@ lint: ## Check formatting, go vet, golangci-lint and known vulnerabilities.
 	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { echo "not gofmt-ed:"; gofmt -l $$(git ls-files '*.go'); exit 1; }
 	@for m in $(MODULES); do (cd $$m && go vet ./... && golangci-lint run ./...) || exit 1; done
 	@$(MAKE) -s security
+
+.PHONY: manifests
+manifests: ## Render deploy/kubernetes/platform; REGISTRY= and TAG= go into every image of ours.
+	go run ./deploy/kubernetes/render $(if $(filter command line,$(origin REGISTRY)),-registry $(REGISTRY)) $(if $(filter command line,$(origin TAG)),-tag $(TAG))
+
+.PHONY: images
+images: ## Build every image for this machine.
+	REGISTRY=$(REGISTRY) TAG=$(TAG) VERSION=$(VERSION) REVISION=$(REVISION) docker buildx bake --load
+
+.PHONY: push
+push: ## Build every image for amd64 and arm64 with SBOM and provenance, and push: make push REGISTRY=… TAG=…
+	REGISTRY=$(REGISTRY) TAG=$(TAG) VERSION=$(VERSION) REVISION=$(REVISION) docker buildx bake release --push
+
+.PHONY: security
+security: ## Look for known vulnerabilities, and check the hardened manifests.
+	@govulncheck -version >/dev/null 2>&1 && { out=$$(govulncheck ./... 2>&1) && echo "$$out" | tail -2 || { grep -q 'fetching vulnerabilities\|no such host\|connection refused\|i/o timeout\|403' <<<"$$out" && echo "govulncheck: its database cannot be reached from here, skipped" || { echo "$$out"; exit 1; }; }; } || echo "govulncheck is not installed: go install golang.org/x/vuln/cmd/govulncheck@latest"
+	go test ./deploy/kubernetes/...
