@@ -3,6 +3,7 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"flag"
@@ -12,6 +13,7 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
+	"runtime"
 	"runtime/debug"
 	"strconv"
 	"sync/atomic"
@@ -21,6 +23,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"example.com/bookinfo/internal/settings"
+	"example.com/bookinfo/internal/telemetry"
 )
 
 // DefaultPort is Bookinfo's port, the same for all of its services.
@@ -100,7 +103,7 @@ func Run(ctx context.Context, p Program, build func(Parts) (http.Handler, error)
 		return &UsageError{fmt.Errorf("%w; -h shows what is understood", err)}
 	}
 	if *showVersion {
-		_, err := fmt.Fprintln(p.Stdout, p.Name, version())
+		_, err := fmt.Fprintln(p.Stdout, p.Name, Version())
 		return err
 	}
 	if err := p.Env.Err(); err != nil {
@@ -134,7 +137,7 @@ func (p Program) serve(ctx context.Context, cfg Config, build func(Parts) (http.
 	context.AfterFunc(ctx, stop)
 
 	log := NewLog(p.Stdout, cfg.Log)
-	tel, err := startTelemetry(ctx, p.Env, p.Name)
+	tel, err := telemetry.Start(ctx, p.Env.Getenv, p.Name)
 	if err != nil {
 		return &UsageError{err}
 	}
@@ -160,7 +163,7 @@ func (p Program) serve(ctx context.Context, cfg Config, build func(Parts) (http.
 	if err != nil {
 		return fmt.Errorf("listen: %w", err)
 	}
-	log.Info("listening", "service", p.Name, "address", listener.Addr().String(), "version", version())
+	log.Info("listening", "service", p.Name, "address", listener.Addr().String(), "version", Version())
 	return Serve(ctx, srv, listener, Drain{Delay: cfg.DrainDelay, Timeout: cfg.ShutdownTimeout, Draining: &draining}, log)
 }
 
@@ -184,20 +187,19 @@ Settings (environment variables, with their defaults):
 	return p.Env.WriteHelp(p.Stdout)
 }
 
-// version is the module's version or the commit the binary was built from.
-func version() string {
-	info, ok := debug.ReadBuildInfo()
-	if !ok {
-		return "unknown"
-	}
-	v := info.Main.Version
-	for _, s := range info.Settings {
-		if s.Key == "vcs.revision" && (v == "" || v == "(devel)") {
-			v = s.Value
+// version is set by the linker (-X); without that it is empty.
+var version string
+
+// Version names what the program was built from: the release, or else the commit, and the version of Go.
+func Version() string {
+	v := version
+	if info, ok := debug.ReadBuildInfo(); ok && v == "" {
+		v = info.Main.Version
+		for _, s := range info.Settings {
+			if s.Key == "vcs.revision" {
+				v = s.Value
+			}
 		}
 	}
-	if v == "" {
-		v = "(devel)"
-	}
-	return v + " " + info.GoVersion
+	return cmp.Or(v, "dev") + " " + runtime.Version()
 }

@@ -30,9 +30,13 @@ type Error struct {
 	Name  string // the variable
 	Value string // what it holds; "(hidden)" for a secret
 	Want  string // what would be right
+	Err   error  // what is wrong, in the words of the code that reads it; instead of Want
 }
 
 func (e *Error) Error() string {
+	if e.Err != nil {
+		return fmt.Sprintf("%s=%q: %v", e.Name, e.Value, e.Err)
+	}
 	return fmt.Sprintf("%s=%q: want %s", e.Name, e.Value, e.Want)
 }
 
@@ -66,6 +70,11 @@ func (e *Env) Declare(name, fallback, about string) {
 // Reject records that name holds a value the program cannot use; want says what would be right.
 func (e *Env) Reject(name, want string) {
 	e.errs = append(e.errs, &Error{Name: name, Value: e.Getenv(name), Want: want})
+}
+
+// RejectFor is Reject with an error that says itself what is wrong and what would be right.
+func (e *Env) RejectFor(name string, err error) {
+	e.errs = append(e.errs, &Error{Name: name, Value: e.Getenv(name), Err: err})
 }
 
 // RejectSecret is Reject for a variable whose value must not be printed.
