@@ -55,6 +55,15 @@ func (f Fields) Joined(name string) string {
 	return strings.Join(f.Values(name), ",")
 }
 
+// Join makes the lines with that name one line, at the place of the first: see [Fields.Joined].
+func (f *Fields) Join(name string) {
+	i := f.index(name)
+	if i < 0 || (*f)[i+1:].index(name) < 0 {
+		return
+	}
+	f.Set(name, f.Joined(name))
+}
+
 // Set gives the first line with that name the value and drops the others; without one it appends a line.
 func (f *Fields) Set(name, value string) {
 	i := f.index(name)

@@ -41,6 +41,8 @@ func TestChange(t *testing.T) {
 	}{
 		{"set replaces the first and drops the rest", func(f *header.Fields) { f.Set("b3", "3") },
 			header.Fields{{"host", "details:9080"}, {"b3", "3"}, {"accept", "*/*"}, {"empty", ""}}},
+		{"join makes two lines one", func(f *header.Fields) { f.Join("b3"); f.Join("accept"); f.Join("absent") },
+			header.Fields{{"host", "details:9080"}, {"b3", "1,2"}, {"accept", "*/*"}, {"empty", ""}}},
 		{"set appends", func(f *header.Fields) { f.Set("x", "y") },
 			append(sample(), header.Field{Name: "x", Value: "y"})},
 		{"add appends a second line", func(f *header.Fields) { f.Add("host", "z") },
