@@ -1,7 +1,7 @@
 package propagation
 
 import (
-	"iter"
+	"math/bits"
 	"net/http"
 	"slices"
 	"strings"
@@ -16,6 +16,51 @@ type Captured struct {
 type field struct {
 	row   int
 	value string
+}
+
+// Capture takes the headers of the set from those of a request. The names in h must be in canonical form, as net/http
+// makes them. Nothing of h is kept but the values.
+func (s Set) Capture(h http.Header) Captured {
+	// The loop of CaptureFunc again, without the call of a function for each row: this runs for every request.
+	var found [len(rows)]field
+	n := 0
+	for rest := s.mask; rest != 0; rest &= rest - 1 {
+		i := bits.TrailingZeros64(rest)
+		if lines := h[rows[i].key]; len(lines) > 0 {
+			if value := merge(lines, rows[i].join); value != "" {
+				found[n] = field{i, value}
+				n++
+			}
+		}
+	}
+	return newCaptured(found[:n])
+}
+
+// CaptureFunc does the same with anything that can tell the values of a header by its name in lower case, for example
+// the metadata of gRPC. No value, or a first one that is empty, means that the header did not come.
+func (s Set) CaptureFunc(values func(name string) []string) Captured {
+	var found [len(rows)]field
+	n := 0
+	for rest := s.mask; rest != 0; rest &= rest - 1 {
+		i := bits.TrailingZeros64(rest)
+		if value := merge(values(rows[i].name), rows[i].join); value != "" {
+			found[n] = field{i, value}
+			n++
+		}
+	}
+	return newCaptured(found[:n])
+}
+
+// merge makes one value of the lines of a header. Without join the first line counts, as in Envoy
+// (source/common/tracing/trace_context_impl.cc).
+func merge(lines []string, join string) string {
+	switch {
+	case len(lines) == 0:
+		return ""
+	case len(lines) == 1 || join == "":
+		return lines[0]
+	}
+	return strings.Join(slices.DeleteFunc(slices.Clone(lines), func(line string) bool { return line == "" }), join)
 }
 
 func newCaptured(found []field) Captured {
@@ -48,13 +93,12 @@ func (c Captured) Get(name string) string {
 // Len returns the number of headers.
 func (c Captured) Len() int { return len(c.fields) }
 
-// All yields name, in lower case, and value of each header in the order of the table.
-func (c Captured) All() iter.Seq2[string, string] {
-	return func(yield func(string, string) bool) {
-		for _, f := range c.fields {
-			if !yield(rows[f.row].name, f.value) {
-				return
-			}
+// All calls yield with name, in lower case, and value of each header in the order of the table, until yield returns
+// false. From Go 1.23 on it can be ranged over: for name, value := range c.All { … }.
+func (c Captured) All(yield func(name, value string) bool) {
+	for _, f := range c.fields {
+		if !yield(rows[f.row].name, f.value) {
+			return
 		}
 	}
 }

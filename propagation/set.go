@@ -3,7 +3,6 @@ package propagation
 import (
 	"fmt"
 	"math/bits"
-	"net/http"
 	"slices"
 	"strings"
 )
@@ -36,19 +35,15 @@ func (s Set) Without(names ...string) Set {
 
 // Has tells whether the set holds the header, whose name may be in any case.
 func (s Set) Has(name string) bool {
-	for i := range s.indexes {
-		if strings.EqualFold(rows[i].name, name) {
-			return true
-		}
-	}
-	return false
+	return s.filter(func(r row) bool { return strings.EqualFold(r.name, name) }) != Set{}
 }
 
 // Headers lists the set in the order of the table.
 func (s Set) Headers() []Header {
 	list := make([]Header, 0, bits.OnesCount64(s.mask))
-	for i := range s.indexes {
-		list = append(list, Header{rows[i].name, rows[i].family})
+	for rest := s.mask; rest != 0; rest &= rest - 1 {
+		r := rows[bits.TrailingZeros64(rest)]
+		list = append(list, Header{r.name, r.family})
 	}
 	return list
 }
@@ -77,19 +72,10 @@ func (s Set) String() string {
 	return strings.Join(words, ",")
 }
 
-// indexes yields the index in rows of every header of the set, in order.
-func (s Set) indexes(yield func(int) bool) {
-	for rest := s.mask; rest != 0; rest &= rest - 1 {
-		if !yield(bits.TrailingZeros64(rest)) {
-			return
-		}
-	}
-}
-
 func (s Set) filter(keep func(row) bool) Set {
 	var kept uint64
-	for i := range s.indexes {
-		if keep(rows[i]) {
+	for rest := s.mask; rest != 0; rest &= rest - 1 {
+		if i := bits.TrailingZeros64(rest); keep(rows[i]) {
 			kept |= 1 << i
 		}
 	}
@@ -176,48 +162,4 @@ func families() []Family {
 		}
 	}
 	return list
-}
-
-// Capture takes the headers of the set from those of a request. The names in h must be in canonical form, as net/http
-// makes them. Nothing of h is kept but the values.
-func (s Set) Capture(h http.Header) Captured {
-	// The map is indexed and not asked by a function: this runs for every request.
-	var found [len(rows)]field
-	n := 0
-	for rest := s.mask; rest != 0; rest &= rest - 1 {
-		i := bits.TrailingZeros64(rest)
-		if lines := h[rows[i].key]; len(lines) > 0 {
-			if value := merge(lines, rows[i].join); value != "" {
-				found[n] = field{i, value}
-				n++
-			}
-		}
-	}
-	return newCaptured(found[:n])
-}
-
-// CaptureFunc does the same with anything that can tell the values of a header by its name in lower case, for example
-// the metadata of gRPC. No value, or a first one that is empty, means that the header did not come.
-func (s Set) CaptureFunc(values func(name string) []string) Captured {
-	var found [len(rows)]field
-	n := 0
-	for i := range s.indexes {
-		if value := merge(values(rows[i].name), rows[i].join); value != "" {
-			found[n] = field{i, value}
-			n++
-		}
-	}
-	return newCaptured(found[:n])
-}
-
-// merge makes one value of the lines of a header. Without join the first line counts, as in Envoy
-// (source/common/tracing/trace_context_impl.cc).
-func merge(lines []string, join string) string {
-	switch {
-	case len(lines) == 0:
-		return ""
-	case len(lines) == 1 || join == "":
-		return lines[0]
-	}
-	return strings.Join(slices.DeleteFunc(slices.Clone(lines), func(line string) bool { return line == "" }), join)
 }

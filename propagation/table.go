@@ -35,7 +35,7 @@ type row struct {
 }
 
 // traceRows is the number of rows before those of identity.
-const traceRows = 25
+const traceRows = 24
 
 // rows is the table, in the order in which headers are listed and set. A [Set] is a mask of its indexes.
 var rows = [...]row{
