@@ -1,0 +1,134 @@
+package productpage
+
+import (
+	"fmt"
+	"html/template"
+	"net/http"
+
+	"example.com/bookinfo/services/productpage/pyjson"
+)
+
+// productID is the product that the page shows.
+const productID = "0"
+
+// maxStars bounds how many stars a page draws for one rating; five are usual.
+const maxStars = 100
+
+// pageView is what the product page shows.
+type pageView struct {
+	Title   string
+	Summary template.HTML
+	User    string
+
+	Details      *detailsView // nil if they could not be fetched
+	DetailsSorry string
+	Reviews      *reviewsView // nil if they could not be fetched
+	ReviewsSorry string
+
+	Trace traceView
+}
+
+type detailsView struct {
+	ISBN10, Publisher, Pages, Type, Language string
+}
+
+type reviewsView struct {
+	PodName string
+	Cluster string // empty: the service does not say
+	Reviews []reviewView
+}
+
+type reviewView struct {
+	Reviewer, Text string
+	Rated          bool // there are stars to draw
+	Stars, Empty   int
+	Color          string
+	RatingError    string
+}
+
+// page asks details, then reviews, one after the other as the original does, and shows the page also when they fail.
+func (s *service) page(w http.ResponseWriter, r *http.Request) error {
+	found, _ := s.sessions.read(r)
+	ctx := withIdentity(r, found.name())
+	view := pageView{
+		Title:        productTitle,
+		Summary:      template.HTML(summaryHTML),
+		User:         found.name(),
+		DetailsSorry: s.details.sorry,
+		ReviewsSorry: s.reviews.sorry,
+		Trace:        s.traceView(r),
+	}
+
+	status, document, err := s.details.fetch(ctx, productID)
+	if err != nil {
+		return err
+	}
+	if status == http.StatusOK {
+		view.Details = newDetailsView(document)
+	}
+
+	for range s.flood {
+		if _, _, err := s.reviews.fetch(ctx, productID); ctx.Err() != nil {
+			return err
+		}
+	}
+	status, document, err = s.reviews.fetch(ctx, productID)
+	if err != nil {
+		return err
+	}
+	if status == http.StatusOK {
+		if view.Reviews, err = newReviewsView(document); err != nil {
+			return err
+		}
+	}
+	w.Header().Set("Vary", "Cookie")
+	return s.html(w, http.StatusOK, "productpage", view)
+}
+
+func newDetailsView(document pyjson.Value) *detailsView {
+	return &detailsView{
+		ISBN10:    text(document, "ISBN-10"),
+		Publisher: text(document, "publisher"),
+		Pages:     text(document, "pages"),
+		Type:      text(document, "type"),
+		Language:  text(document, "language"),
+	}
+}
+
+func newReviewsView(document pyjson.Value) (*reviewsView, error) {
+	view := &reviewsView{PodName: text(document, "podname"), Cluster: text(document, "clustername")}
+	if view.Cluster == "null" { // how reviews spells a cluster without a name
+		view.Cluster = ""
+	}
+	list, _ := document.Get("reviews")
+	for _, item := range list.Items() {
+		review := reviewView{Reviewer: text(item, "reviewer"), Text: text(item, "text")}
+		if rating, found := item.Get("rating"); found {
+			if err := review.rate(rating); err != nil {
+				return nil, err
+			}
+		}
+		view.Reviews = append(view.Reviews, review)
+	}
+	return view, nil
+}
+
+// rate reads a rating: {"stars": 5, "color": "black"} or {"error": "…"}. No stars at all draw nothing.
+func (v *reviewView) rate(rating pyjson.Value) error {
+	v.Color, v.RatingError = text(rating, "color"), text(rating, "error")
+	stars, found := rating.Get("stars")
+	if !found || stars.Kind() == pyjson.Null || stars.Plain() == "" {
+		return nil
+	}
+	n, ok := stars.Int()
+	if !ok || n > maxStars {
+		return fmt.Errorf("reviews answers %q stars, want a whole number up to %d", stars.Plain(), maxStars)
+	}
+	v.Rated, v.Stars, v.Empty = n != 0, max(0, n), min(5, max(0, 5-n))
+	return nil
+}
+
+func text(document pyjson.Value, name string) string {
+	value, _ := document.Get(name)
+	return value.Plain()
+}
