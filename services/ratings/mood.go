@@ -31,11 +31,11 @@ func newMood(cfg Config) mood {
 func (m mood) strike(ctx context.Context) error {
 	switch m.version {
 	case "v-faulty":
-		if m.random() < 0.5 {
+		if m.random() <= 0.5 {
 			return unavailable()
 		}
 	case "v-delayed":
-		if m.random() < 0.5 {
+		if m.random() <= 0.5 {
 			return sleep(ctx, delay)
 		}
 	case "v-unavailable":
