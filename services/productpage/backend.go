@@ -109,12 +109,9 @@ func (b *backend) failure() pyjson.Value {
 	return pyjson.Value{}.With("error", pyjson.Text(b.sorry))
 }
 
-// dialer opens a connection, as [net.Dialer.DialContext] does.
-type dialer func(ctx context.Context, network, address string) (net.Conn, error)
-
 // transport returns the way to the backends. Unless pool is set each request has a connection of its own, so that
 // balancing by connection spreads requests over replicas.
-func transport(dial dialer, pool bool, proxy func(*http.Request) (*url.URL, error)) *http.Transport {
+func transport(dial func(ctx context.Context, network, address string) (net.Conn, error), pool bool, proxy func(*http.Request) (*url.URL, error)) *http.Transport {
 	t := &http.Transport{
 		Proxy: proxy,
 		DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {

@@ -3,6 +3,7 @@
 package productpage
 
 import (
+	"context"
 	"crypto/rand"
 	"log/slog"
 	"net"
@@ -24,7 +25,7 @@ type Deps struct {
 	// Trace makes outgoing requests carry what the trace of the incoming one needs.
 	Trace func(base http.RoundTripper) http.RoundTripper
 	// Dial opens connections to the backends; nil means an ordinary one.
-	Dial dialer
+	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 	// Now is the clock of the sessions; nil means the real one.
 	Now func() time.Time
 }
