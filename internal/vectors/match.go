@@ -1,7 +1,9 @@
 package vectors
 
 import (
+	"cmp"
 	"fmt"
+	"maps"
 	"regexp"
 	"slices"
 	"strconv"
@@ -141,13 +143,64 @@ func (m *Matcher) bind(name, value string) error {
 		}
 	}
 	m.bound[name] = value
-	if trace, ok := strings.CutSuffix(name, ".right16"); ok {
-		if whole, ok := m.bound[trace]; ok && !strings.HasSuffix(whole, value) {
-			return fmt.Errorf("%s is %s, but %s is %s", name, value, trace, whole)
-		}
+	if half, ok := m.bound[name+".right16"]; ok && !strings.HasSuffix(value, half) {
+		return fmt.Errorf("%s is %s, but %s.right16 is %s", name, value, name, half)
 	}
 	return nil
 }
+
+// JSON compares a decoded JSON value with a recorded one; numbers may be symbols. Objects must have the same keys.
+func (m *Matcher) JSON(what string, want, got any) {
+	m.t.Helper()
+	switch w := want.(type) {
+	case map[string]any:
+		g, ok := got.(map[string]any)
+		if !ok {
+			m.t.Errorf("%s is %v, want an object", what, got)
+			return
+		}
+		// Ids first, so that what is made of them is known.
+		for _, key := range slices.SortedFunc(maps.Keys(w), func(a, b string) int {
+			return cmp.Or(cmp.Compare(rank(a), rank(b)), cmp.Compare(a, b))
+		}) {
+			if _, ok := g[key]; !ok {
+				m.t.Errorf("%s lacks %s, want %v", what, key, w[key])
+				continue
+			}
+			m.JSON(what+"."+key, w[key], g[key])
+		}
+		for key := range g {
+			if _, ok := w[key]; !ok {
+				m.t.Errorf("%s has %s: %v, which was not recorded", what, key, g[key])
+			}
+		}
+	case []any:
+		g, ok := got.([]any)
+		if !ok || len(g) != len(w) {
+			m.t.Errorf("%s is %v, want %v", what, got, want)
+			return
+		}
+		for i := range w {
+			m.JSON(fmt.Sprintf("%s[%d]", what, i), w[i], g[i])
+		}
+	case string:
+		if number, ok := got.(float64); ok {
+			got = strconv.FormatFloat(number, 'f', -1, 64)
+		}
+		text, ok := got.(string)
+		if !ok {
+			m.t.Errorf("%s is %v, want %q", what, got, w)
+			return
+		}
+		m.Text(what, w, text)
+	default:
+		if want != got {
+			m.t.Errorf("%s is %v, want %v", what, got, want)
+		}
+	}
+}
+
+func rank(key string) int { return slices.Index([]string{"spanId", "id", "traceId"}, key) * -1 }
 
 // Spans compares reported spans with the recorded ones, tags restricted to those of the recording's choice.
 func (m *Matcher) Spans(want, got []Span) {
