@@ -11,6 +11,8 @@ import (
 
 	"github.com/go-chi/chi/v5"
 	"github.com/prometheus/client_golang/prometheus"
+
+	"example.com/bookinfo/internal/telemetry"
 )
 
 // Observer stands around the handler of a service: it logs and counts its requests, holds their bodies to the limit,
@@ -123,7 +125,9 @@ func (o observed) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 		took := time.Since(start)
 		logRequest(o.log, r, rec, took)
-		o.durations.observe(r.Method, rec.route.RoutePattern(), rec.status, took)
+		route := rec.route.RoutePattern()
+		o.durations.observe(r.Method, route, rec.status, took)
+		telemetry.NameByRoute(r.Context(), r.Method, route)
 		if cause != nil && cause == http.ErrAbortHandler { //nolint:errorlint // recover gives the very value
 			panic(http.ErrAbortHandler)
 		}

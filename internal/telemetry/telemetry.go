@@ -161,3 +161,12 @@ func (t *Telemetry) Shutdown(ctx context.Context) error {
 	}
 	return nil
 }
+
+// NameByRoute names the SERVER span of ctx, if there is one, as the semantic conventions want it: after the method and
+// the pattern of the route, which only the router knows.
+func NameByRoute(ctx context.Context, method, route string) {
+	if span := trace.SpanFromContext(ctx); route != "" && span.IsRecording() {
+		span.SetName(method + " " + route)
+		span.SetAttributes(attribute.String("http.route", route))
+	}
+}
