@@ -16,6 +16,7 @@ import (
 type Conn struct {
 	net.Conn
 	R      *wire.Reader
+	W      *wire.Writer
 	Reused bool // it carried an exchange before
 
 	pool      *Pool
@@ -23,10 +24,23 @@ type Conn struct {
 	peek      func(fd uintptr) bool
 	open      bool // what the last peek saw
 	idleSince time.Time
+	writeBy   time.Time
 }
+
+// Write sends to the endpoint, which must take something within writeTimeout.
+func (c *Conn) Write(p []byte) (int, error) {
+	if now := time.Now(); now.Add(writeTimeout - writeTimeout/8).After(c.writeBy) {
+		c.writeBy = now.Add(writeTimeout)
+		c.SetWriteDeadline(c.writeBy)
+	}
+	return c.Conn.Write(p)
+}
+
+const writeTimeout = 5 * time.Minute
 
 func newConn(c net.Conn, pool *Pool) *Conn {
 	conn := &Conn{Conn: c, R: wire.NewReader(c), pool: pool}
+	conn.W = wire.NewWriter(conn)
 	if sc, ok := c.(syscall.Conn); ok {
 		if raw, err := sc.SyscallConn(); err == nil {
 			conn.raw = raw
@@ -60,7 +74,7 @@ func (c *Conn) Release() {
 	c.pool.put(c)
 }
 
-// ConnectTimeout tells whether err, of Get, says that an endpoint did not answer in time.
+// ConnectTimeout tells whether err, of Dial, says that an endpoint did not answer in time.
 func ConnectTimeout(err error) bool { return errors.Is(err, os.ErrDeadlineExceeded) || isTimeout(err) }
 
 func isTimeout(err error) bool {

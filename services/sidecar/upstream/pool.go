@@ -39,27 +39,27 @@ type Pool struct {
 	closed bool
 }
 
-// Get returns a connection to addr (HOST:PORT): an idle one that is still open, else a new one, made within the
-// connect timeout. fresh asks for a new one.
-func (p *Pools) Get(ctx context.Context, addr string, connectTimeout time.Duration, fresh bool) (*Conn, error) {
+// Idle returns an idle connection to addr (HOST:PORT) that is still open; nil if there is none.
+func (p *Pools) Idle(addr string) *Conn {
 	pool := p.pool(addr)
-	for !fresh {
+	for {
 		c := pool.take()
-		if c == nil {
-			break
-		}
-		if c.alive() {
-			return c, nil
+		if c == nil || c.alive() {
+			return c
 		}
 		c.Close()
 	}
-	ctx, cancel := context.WithTimeout(ctx, connectTimeout)
+}
+
+// Dial makes a new connection to addr within timeout.
+func (p *Pools) Dial(ctx context.Context, addr string, timeout time.Duration) (*Conn, error) {
+	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	nc, err := p.dial(ctx, "tcp", addr)
 	if err != nil {
 		return nil, err
 	}
-	return newConn(nc, pool), nil
+	return newConn(nc, p.pool(addr)), nil
 }
 
 func (p *Pools) pool(addr string) *Pool {
