@@ -1,0 +1,204 @@
+package doctor
+
+import (
+	"slices"
+	"strings"
+	"time"
+
+	"example.com/bookinfo/services/console/span"
+)
+
+// request indexes the spans of one request.
+type request struct {
+	spans        []span.Span
+	known        Knowledge
+	byID         map[key][]int
+	children     map[int][]int
+	servers      map[string][]int // SERVER spans by application, by start
+	lastReceived time.Time
+	findings     []Finding
+}
+
+type key struct {
+	trace span.TraceID
+	id    span.ID
+}
+
+func newRequest(spans []span.Span, known Knowledge) *request {
+	if known.Callees == nil {
+		known.Callees = func(string, string) []string { return nil }
+	}
+	if known.Serves == nil {
+		known.Serves = func(string) bool { return false }
+	}
+	r := &request{
+		spans: slices.Clone(spans), known: known,
+		byID: make(map[key][]int, len(spans)), children: make(map[int][]int, len(spans)), servers: map[string][]int{},
+	}
+	slices.SortStableFunc(r.spans, func(a, b span.Span) int { return a.Start.Compare(b.Start) })
+	for i := range r.spans {
+		s := &r.spans[i]
+		r.byID[key{s.TraceID, s.ID}] = append(r.byID[key{s.TraceID, s.ID}], i)
+		if s.Kind == span.KindServer {
+			r.servers[s.Service] = append(r.servers[s.Service], i)
+		}
+		if s.Received.After(r.lastReceived) {
+			r.lastReceived = s.Received
+		}
+	}
+	for i := range r.spans {
+		if p := r.parent(i); p >= 0 && p != i {
+			r.children[p] = append(r.children[p], i)
+		}
+	}
+	return r
+}
+
+// parent is the index of the span's parent, -1 for a root or where the parent did not come. With a shared Zipkin id
+// the client half is the parent of the server half, and the server half that of its children.
+func (r *request) parent(i int) int {
+	s := &r.spans[i]
+	if s.Shared {
+		for _, p := range r.byID[key{s.TraceID, s.ID}] {
+			if p != i && !r.spans[p].Shared {
+				return p
+			}
+		}
+	}
+	if s.ParentID == 0 {
+		return -1
+	}
+	found := -1
+	for _, p := range r.byID[key{s.TraceID, s.ParentID}] {
+		if found < 0 || r.spans[p].Shared || r.spans[p].Service == s.Service {
+			found = p
+		}
+	}
+	return found
+}
+
+// orphan reports whether the span names a parent that did not come.
+func (r *request) orphan(i int) bool {
+	return r.spans[i].ParentID != 0 && len(r.byID[key{r.spans[i].TraceID, r.spans[i].ParentID}]) == 0
+}
+
+// edge reports whether an application stands at the mesh's edge, where a trace may begin: a gateway, or a client
+// that nobody calls.
+func (r *request) edge(i int) bool {
+	s := &r.spans[i]
+	if node, ok := s.Tags.Get("node_id"); ok {
+		if kind, _, ok := strings.Cut(node, "~"); ok {
+			return kind == "router"
+		}
+	}
+	if edgeService(s.Service) {
+		return true
+	}
+	return len(r.servers[s.Service]) == 0 && !r.known.Serves(s.Service)
+}
+
+// served is the SERVER span during which the application made the call i that lost its context: one with the same
+// x-request-id, else the latest begun one around it. sure is false where several could be it.
+func (r *request) served(i int) (server int, byRequestID, sure bool) {
+	s := &r.spans[i]
+	server = -1
+	candidates := 0
+	for _, c := range r.servers[s.Service] {
+		m := &r.spans[c]
+		if !samePlace(s, m) {
+			continue
+		}
+		if id := s.RequestID(); id != "" && id == m.RequestID() {
+			return c, true, true
+		}
+		if within(s, m) {
+			server = c
+			candidates++
+		}
+	}
+	return server, false, candidates == 1
+}
+
+// callee is the application that a CLIENT span called: its SERVER child's, else what the proxy tells of the cluster.
+func (r *request) callee(i int) string {
+	for _, c := range r.children[i] {
+		if r.spans[c].Kind == span.KindServer {
+			return r.spans[c].Service
+		}
+	}
+	s := &r.spans[i]
+	if s.Remote.Service != "" {
+		return s.Remote.Service
+	}
+	host, _, _ := strings.Cut(s.Name, ":")
+	if cluster, ok := s.Tags.Get("upstream_cluster.name"); ok {
+		if parts := strings.Split(strings.TrimSuffix(cluster, ";"), "|"); len(parts) == 4 {
+			host = parts[3]
+		}
+	}
+	parts := strings.Split(host, ".")
+	if len(parts) >= 3 && parts[2] == "svc" {
+		return parts[0] + "." + parts[1]
+	}
+	return host
+}
+
+// caller is the application whose CLIENT span is the parent of a SERVER span.
+func (r *request) caller(server int) string {
+	if server < 0 {
+		return ""
+	}
+	if p := r.parent(server); p >= 0 {
+		return r.spans[p].Service
+	}
+	return ""
+}
+
+func (r *request) evidence(i int) Evidence {
+	return Evidence{r.spans[i].TraceID, r.spans[i].ID}
+}
+
+func (r *request) startOf(e Evidence) time.Time {
+	if at := r.byID[key{e.TraceID, e.SpanID}]; len(at) > 0 {
+		return r.spans[at[0]].Start
+	}
+	return time.Time{}
+}
+
+// add files a finding; the same kind at the same application is one finding with more evidence.
+func (r *request) add(f Finding) {
+	for i := range r.findings {
+		have := &r.findings[i]
+		if have.Kind != f.Kind || have.Application != f.Application {
+			continue
+		}
+		for _, c := range f.Callees {
+			if !slices.Contains(have.Callees, c) {
+				have.Callees = append(have.Callees, c)
+			}
+		}
+		for _, h := range f.Headers {
+			if !slices.Contains(have.Headers, h) {
+				have.Headers = append(have.Headers, h)
+			}
+		}
+		for _, e := range f.Evidence {
+			if !slices.Contains(have.Evidence, e) {
+				have.Evidence = append(have.Evidence, e)
+			}
+		}
+		if rank(f.Confidence) < rank(have.Confidence) {
+			have.Confidence = f.Confidence
+		}
+		return
+	}
+	r.findings = append(r.findings, f)
+}
+
+func rank(c Confidence) int {
+	return slices.Index([]Confidence{Certain, Likely, Possible}, c)
+}
+
+func (r *request) has(kind Kind, application string) bool {
+	return slices.ContainsFunc(r.findings, func(f Finding) bool { return f.Kind == kind && f.Application == application })
+}

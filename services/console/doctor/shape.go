@@ -1,0 +1,159 @@
+package doctor
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"example.com/bookinfo/services/console/span"
+)
+
+// brokenIDs finds ids that cannot be: cycles, one id twice, two widths of one trace id.
+func (r *request) brokenIDs() {
+	for i := range r.spans {
+		s := &r.spans[i]
+		if s.ParentID == s.ID && !s.Shared || r.ownAncestor(i) {
+			application := s.Service
+			r.add(Finding{Kind: Cycle, Application: application, Headers: []string{"x-b3-spanid", "x-b3-parentspanid"}, Confidence: Certain,
+				Evidence: []Evidence{r.evidence(i)}, Text: fmt.Sprintf("Following parents from %s's span leads back to it.", application)})
+		}
+	}
+	for _, at := range r.byID {
+		if len(at) < 2 || r.halves(at) {
+			continue
+		}
+		r.add(Finding{Kind: DuplicateID, Application: r.spans[at[0]].Service, Confidence: Certain,
+			Evidence: []Evidence{r.evidence(at[0])}, Text: fmt.Sprintf("%d spans of this trace have the id %s.", len(at), r.spans[at[0]].ID)})
+	}
+	wide := map[uint64]int{}
+	for i := range r.spans {
+		if s := &r.spans[i]; s.TraceID.Hi != 0 {
+			if _, ok := wide[s.TraceID.Lo]; !ok {
+				wide[s.TraceID.Lo] = i
+			}
+		}
+	}
+	for i := range r.spans {
+		s := &r.spans[i]
+		w, ok := wide[s.TraceID.Lo]
+		if s.TraceID.Hi != 0 || !ok || s.Kind == span.KindServer && r.parent(i) >= 0 {
+			continue
+		}
+		r.add(Finding{Kind: MixedWidth, Application: s.Service, Headers: []string{"x-b3-traceid"}, Confidence: Certain,
+			Evidence: []Evidence{r.evidence(i), r.evidence(w)},
+			Text:     fmt.Sprintf("The trace id %s leaves %s as its right half alone.", r.spans[w].TraceID, s.Service)})
+	}
+}
+
+func (r *request) ownAncestor(i int) bool {
+	slow, steps := r.parent(i), 0
+	for slow >= 0 && slow != i && steps <= len(r.spans) {
+		slow = r.parent(slow)
+		steps++
+	}
+	return slow == i
+}
+
+// halves reports whether spans with one id are the client's and the server's half of a call.
+func (r *request) halves(at []int) bool {
+	if len(at) != 2 {
+		return false
+	}
+	a, b := &r.spans[at[0]], &r.spans[at[1]]
+	return a.Kind == span.KindClient && b.Kind == span.KindServer || a.Kind == span.KindServer && b.Kind == span.KindClient
+}
+
+// brokenParents looks at spans that hang at the wrong place.
+func (r *request) brokenParents() {
+	missing := map[key][]int{}
+	for i := range r.spans {
+		s := &r.spans[i]
+		if r.orphan(i) {
+			missing[key{s.TraceID, s.ParentID}] = append(missing[key{s.TraceID, s.ParentID}], i)
+		}
+	}
+	for _, orphans := range missing {
+		r.orphans(orphans)
+	}
+	for i := range r.spans {
+		if r.parent(i) >= 0 {
+			r.misplaced(i)
+		}
+	}
+}
+
+// orphans are the spans, by start, that name one parent which did not come.
+func (r *request) orphans(at []int) {
+	first := at[0]
+	services := 0
+	own := 0
+	for n, i := range at {
+		if !slices.ContainsFunc(at[:n], func(j int) bool { return r.spans[j].Service == r.spans[i].Service }) {
+			services++
+		}
+		if s := &r.spans[i]; s.Kind == span.KindClient && !r.edge(i) && len(r.servers[s.Service]) > 0 {
+			own++
+		}
+	}
+	switch {
+	case own == len(at) && services == 1:
+		// All are calls of one application, whose inbound sidecar reported: the parent is a span of its own.
+		s := &r.spans[first]
+		server, _, _ := r.served(first)
+		f := Finding{Kind: HiddenSpans, Application: s.Service, Caller: r.caller(server), Confidence: Likely,
+			Text: fmt.Sprintf("%s's calls name the parent %s, which nobody reported: a span that the application made itself.", s.Service, s.ParentID)}
+		for _, i := range at {
+			f.Callees = append(f.Callees, nonEmpty(r.callee(i))...)
+			f.Evidence = append(f.Evidence, r.evidence(i))
+		}
+		r.add(f)
+	case len(at) > 1:
+		// The parent came from outside, and spans deeper in the mesh still hang under it: each proxy read the
+		// client's old b3 header instead of the x-b3-* that the one before it wrote (Envoy up to 1.36).
+		f := Finding{Kind: StaleB3, Headers: []string{"b3"}, Confidence: Certain,
+			Text: fmt.Sprintf("%d spans hang under %s, which came from outside, and not under the call that caused them.", len(at)-1, r.spans[first].ParentID)}
+		for _, i := range at[1:] {
+			if f.Application == "" && !r.edge(i) {
+				f.Application = r.spans[i].Service
+			}
+			f.Evidence = append(f.Evidence, r.evidence(i))
+		}
+		if f.Application == "" {
+			f.Application = r.spans[at[1]].Service
+		}
+		r.add(f)
+	}
+}
+
+// tolerance is how far apart clocks and the writing of two spans may be before an order of time means something.
+const tolerance = 50 * time.Millisecond
+
+// misplaced looks at a CLIENT span whose parent came and yet cannot have caused it.
+func (r *request) misplaced(i int) {
+	s := &r.spans[i]
+	parent := &r.spans[r.parent(i)]
+	if s.Kind != span.KindClient || !fromProxy(s) || r.edge(i) {
+		return
+	}
+	if parent.Kind == span.KindServer && parent.Service == s.Service {
+		if s.Start.After(parent.End().Add(tolerance)) && samePlace(s, parent) {
+			r.add(Finding{Kind: Leak, Application: s.Service, Caller: r.caller(r.parent(i)), Callees: nonEmpty(r.callee(i)),
+				Headers: contextHeaders(r.format(i)), Confidence: Likely, Evidence: []Evidence{r.evidence(i), r.evidence(r.parent(i))},
+				Text: fmt.Sprintf("%s called %s %s after the request whose context it sent was answered.", s.Service, orUnknown(r.callee(i)), s.Start.Sub(parent.End()).Round(time.Millisecond))})
+		}
+		return
+	}
+	if parent.Service == s.Service || !fromProxy(parent) {
+		return // the application's own spans lie between
+	}
+	// The sidecar made a SERVER span for this request; the call hangs under something above it.
+	for _, c := range r.servers[s.Service] {
+		m := &r.spans[c]
+		if m.TraceID == s.TraceID && samePlace(s, m) && (r.parent(c) == r.parent(i) || within(s, m)) {
+			r.add(Finding{Kind: WrongParent, Application: s.Service, Caller: r.caller(c), Callees: nonEmpty(r.callee(i)),
+				Headers: []string{"x-b3-spanid"}, Confidence: Certain, Evidence: []Evidence{r.evidence(i), r.evidence(c)},
+				Text: fmt.Sprintf("The call to %s hangs beside the request that caused it: %s sent the id of the span above as x-b3-spanid.", orUnknown(r.callee(i)), s.Service)})
+			return
+		}
+	}
+}
