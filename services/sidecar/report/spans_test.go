@@ -62,13 +62,13 @@ const upstreamAddress = "127.0.0.1:9080"
 // triesOf tells how each try at the upstream went, which the router of the proxy knows.
 func triesOf(name string, status int) []trace.TryResult {
 	reset := func(reason, flags string) trace.TryResult {
-		return trace.TryResult{Reset: reason, Flags: flags, Address: upstreamAddress, Protocol: "HTTP/1.1"}
+		return trace.TryResult{Reset: reason, Flags: flags, Address: upstreamAddress}
 	}
 	answer := func(status int, canceled bool) trace.TryResult {
-		return trace.TryResult{Status: status, Canceled: canceled, Address: upstreamAddress, Protocol: "HTTP/1.1"}
+		return trace.TryResult{Status: status, Canceled: canceled, Address: upstreamAddress}
 	}
 	unconnected := func(reason string) trace.TryResult {
-		return trace.TryResult{Reset: reason, Flags: "UF", Address: upstreamAddress}
+		return trace.TryResult{Reset: reason, Flags: "UF", Address: upstreamAddress, Protocol: "-"}
 	}
 	refused := unconnected("remote connection failure")
 	switch name {
@@ -79,7 +79,7 @@ func triesOf(name string, status int) []trace.TryResult {
 	case "connect-timeout":
 		return []trace.TryResult{unconnected("connection timeout")}
 	case "overflow":
-		return []trace.TryResult{{Reset: "overflow", Flags: "UO"}}
+		return []trace.TryResult{{Reset: "overflow", Flags: "UO", Protocol: "-"}}
 	case "reset":
 		return []trace.TryResult{reset("connection termination", "UC")}
 	case "garbage":
@@ -250,7 +250,7 @@ func replay(t *testing.T, s sample, profile string, c routed) []trace.Span {
 		var try trace.Try
 		copied := fields.Clone()
 		x.StartMirror(&try, mirror, &copied)
-		try.Finish(&trace.TryResult{Status: 200, Address: upstreamAddress, Protocol: "HTTP/1.1"})
+		try.Finish(&trace.TryResult{Status: 200, Address: upstreamAddress})
 	}
 	x.Finish(&result)
 	n := len(reported)

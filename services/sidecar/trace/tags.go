@@ -22,7 +22,7 @@ type Result struct {
 type TryResult struct {
 	Status   int    // of the upstream's response; 0 without one
 	Flags    string // flags of this try
-	Protocol string // "HTTP/1.1" of the upstream connection; empty when there was none
+	Protocol string // of the upstream connection, "-" when there was none; empty means HTTP/1.1
 	Address  string // "10.0.0.7:9080" of the endpoint; empty when none was tried
 	Reset    string // why the upstream failed, in Envoy's words: "connection termination"; empty when it did not
 	Canceled bool   // the proxy gave the try up: retried after its answer, timed out, or the client left
@@ -85,7 +85,11 @@ func (try *Try) Finish(r *TryResult) {
 	if r.Reset != "" {
 		s.tag("error.reason", r.Reset)
 	}
-	s.tag("http.protocol", orDash(r.Protocol))
+	protocol := r.Protocol
+	if protocol == "" {
+		protocol = "HTTP/1.1"
+	}
+	s.tag("http.protocol", protocol)
 	if r.Address != "" {
 		s.tag("upstream_address", r.Address)
 		s.tag("peer.address", r.Address)
