@@ -1,0 +1,344 @@
+package store
+
+import (
+	"cmp"
+	"context"
+	"slices"
+	"strconv"
+	"strings"
+
+	"example.com/bookinfo/services/console/backend"
+	"example.com/bookinfo/services/console/span"
+)
+
+const (
+	defaultLimit = 100
+	// fewEnough is how many candidates are looked at one by one; with more, traces are walked in the order asked for
+	// until enough are found, which then happens soon.
+	fewEnough = 20_000
+	// shapesToTry bounds the shapes of a segment that are decided beforehand.
+	shapesToTry = 4096
+)
+
+// Search implements backend.Backend.
+func (s *Store) Search(ctx context.Context, q backend.Query) (backend.Result, error) {
+	if err := ctx.Err(); err != nil {
+		return backend.Result{}, err
+	}
+	if q.Limit <= 0 {
+		q.Limit = defaultLimit
+	}
+	if q.OrderBy == "" {
+		q.OrderBy = backend.ByDuration
+	}
+	m, err := s.newMatcher(q)
+	if err != nil {
+		return backend.Result{}, err
+	}
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	compare := s.compareDuration
+	if q.OrderBy == backend.ByTime {
+		compare = s.compareStart
+	}
+	var found []uint32
+	if slots, few := s.candidates(m); few {
+		for _, slot := range slots {
+			if m.trace(slot) {
+				found = append(found, slot)
+			}
+		}
+		slices.SortFunc(found, compare)
+		found = found[:min(len(found), q.Limit+1)]
+	} else {
+		w := s.newWalker(m, q.OrderBy == backend.ByTime)
+		for n := 0; len(found) <= q.Limit; n++ {
+			slot := w.next()
+			if slot == 0 {
+				break
+			}
+			if n&1023 == 1023 && ctx.Err() != nil {
+				return backend.Result{}, ctx.Err()
+			}
+			if m.trace(slot) {
+				found = append(found, slot)
+			} else if q.OrderBy == backend.ByDuration && s.duration(slot) < int64(q.MinDuration) {
+				break
+			}
+		}
+	}
+	r := backend.Result{More: len(found) > q.Limit, Scanned: m.scanned}
+	found = found[:min(len(found), q.Limit)]
+	r.Traces = make([]backend.Summary, 0, len(found))
+	for _, slot := range found {
+		r.Traces = append(r.Traces, s.summary(slot))
+	}
+	return r, nil
+}
+
+func (s *Store) duration(slot uint32) int64 {
+	e := s.traces.at(slot)
+	return e.end - e.start
+}
+
+// compareDuration orders the longest first, compareStart the newest.
+func (s *Store) compareDuration(a, b uint32) int {
+	x, y := s.traces.at(a), s.traces.at(b)
+	if c := cmp.Compare(y.end-y.start, x.end-x.start); c != 0 {
+		return c
+	}
+	return cmp.Or(cmp.Compare(y.start, x.start), cmp.Compare(x.hi, y.hi), cmp.Compare(x.lo, y.lo))
+}
+
+func (s *Store) compareStart(a, b uint32) int {
+	x, y := s.traces.at(a), s.traces.at(b)
+	return cmp.Or(cmp.Compare(y.start, x.start), cmp.Compare(x.hi, y.hi), cmp.Compare(x.lo, y.lo))
+}
+
+// candidates returns slots that include every trace of the answer, each once, unless there are too many.
+func (s *Store) candidates(m *matcher) (slots []uint32, few bool) {
+	if m.q.ID != "" {
+		return s.byID(m.q.ID), true
+	}
+	if !m.ofSpans {
+		if m.q.MinDuration > 0 || m.q.MaxDuration > 0 {
+			return s.byDuration(m)
+		}
+		return nil, false
+	}
+	seen := map[uint32]bool{}
+	add := func(slot uint32) {
+		if !seen[slot] {
+			seen[slot] = true
+			slots = append(slots, slot)
+		}
+	}
+	budget := int64(fewEnough)
+	if m.tags != nil {
+		for _, c := range m.tags.Must() {
+			if hi, lo, ok := parseUUID(c.Value); ok && c.Equal && c.Key == requestIDTag {
+				s.requests(hi, lo, add)
+			}
+		}
+	}
+	for _, g := range s.segments {
+		if !m.overlaps(g) {
+			continue
+		}
+		possible, value := s.possible(m, g)
+		switch {
+		case !possible:
+		case value != nil:
+			g.chain(s.seed[0], value.key, value.text, func(off uint32) bool {
+				rec := g.read(off)
+				add(rec.slot)
+				budget--
+				return budget > 0
+			})
+		case len(g.shapes) > shapesToTry:
+			return nil, false
+		default:
+			for id := range g.shapes {
+				if m.verdict(g, uint32(id)) != never {
+					budget -= int64(g.shapes[id].spans)
+				}
+			}
+			if budget <= 0 {
+				return nil, false
+			}
+			for id := range g.shapes {
+				if m.verdict(g, uint32(id)) == never {
+					continue
+				}
+				for off := g.shapes[id].last; off != 0; {
+					rec := g.read(off)
+					add(rec.slot)
+					off = rec.prevShape
+				}
+			}
+		}
+		if budget <= 0 {
+			return nil, false
+		}
+	}
+	return slots, true
+}
+
+type inlineValue struct{ key, text string }
+
+// possible reports whether a segment can hold a span that meets the tag expression, by its dictionary; and a value
+// that such a span must have in its record.
+func (s *Store) possible(m *matcher, g *segment) (bool, *inlineValue) {
+	if m.tags == nil {
+		return true, nil
+	}
+	var value *inlineValue
+	for _, c := range m.tags.Must() {
+		known, inline, shared := false, false, false
+		for id := range g.keys {
+			k := &g.keys[id]
+			if k.name != c.Key || k.field != fieldTag && k.field != fieldResource {
+				continue
+			}
+			known = true
+			inline = inline || k.inline
+			if !c.Equal || shared {
+				continue
+			}
+			for i := range g.pairs {
+				if g.pairs[i].key == uint32(id) && g.pairs[i].value == c.Value {
+					shared = true
+					break
+				}
+			}
+		}
+		if !known || c.Equal && !inline && !shared {
+			return false, nil
+		}
+		if c.Equal && inline && !shared {
+			value = &inlineValue{c.Key, c.Value}
+		}
+	}
+	return true, value
+}
+
+// byDuration finds the traces of a range of durations in the sorted lists of the segments.
+func (s *Store) byDuration(m *matcher) (slots []uint32, few bool) {
+	for _, g := range s.segments {
+		if !m.overlaps(g) {
+			continue
+		}
+		list := g.byDuration
+		if list != nil {
+			from, to := 0, len(list)
+			if m.q.MaxDuration > 0 {
+				from, _ = slices.BinarySearchFunc(list, int64(m.q.MaxDuration), func(slot uint32, d int64) int {
+					return -cmp.Compare(s.sealedDuration(g, slot), d)
+				})
+			}
+			if m.q.MinDuration > 0 {
+				to, _ = slices.BinarySearchFunc(list, int64(m.q.MinDuration)-1, func(slot uint32, d int64) int {
+					return -cmp.Compare(s.sealedDuration(g, slot), d)
+				})
+			}
+			list = list[min(from, to):to]
+		} else {
+			list = g.slots
+		}
+		if len(slots)+len(list) > fewEnough && g.byDuration != nil {
+			return nil, false
+		}
+		for _, slot := range list {
+			if s.traces.at(slot).head.segment() == g.seq {
+				slots = append(slots, slot)
+			}
+		}
+	}
+	return slots, true
+}
+
+// sealedDuration is a trace's duration as far as the order of a sealed list is concerned.
+func (s *Store) sealedDuration(_ *segment, slot uint32) int64 { return s.duration(slot) }
+
+func (s *Store) requests(hi, lo uint64, add func(uint32)) {
+	for slot := s.traces.byReq[lo]; slot != 0; slot = s.traces.at(slot).nextReq {
+		if s.traces.at(slot).reqHi == hi {
+			add(slot)
+		}
+	}
+}
+
+// byID finds traces by a trace id or x-request-id, in full or by prefix.
+func (s *Store) byID(id string) (slots []uint32) {
+	id = strings.ToLower(strings.TrimSpace(id))
+	seen := map[uint32]bool{}
+	add := func(slot uint32) {
+		if !seen[slot] {
+			seen[slot] = true
+			slots = append(slots, slot)
+		}
+	}
+	if len(id) == 16 || len(id) == 32 {
+		if t, err := span.ParseTraceID(id); err == nil {
+			for _, slot := range s.traces.matching(t) {
+				add(slot)
+			}
+			if len(slots) > 0 {
+				return slots
+			}
+		}
+	}
+	if hi, lo, ok := parseUUID(id); ok {
+		s.requests(hi, lo, add)
+	}
+	for _, g := range s.segments {
+		g.chain(s.seed[0], requestIDTag, id, func(off uint32) bool {
+			rec := g.read(off)
+			e := s.traces.at(rec.slot)
+			g.each(&rec, e, func(field byte, key, value string) bool {
+				if field == fieldTag && key == requestIDTag && value == id {
+					add(rec.slot)
+				}
+				return true
+			})
+			return len(slots) < fewEnough
+		})
+	}
+	if len(slots) > 0 {
+		return slots
+	}
+	hi, himask, lo, lomask, wide := prefix(id)
+	rhi, rhimask, rlo, rlomask, req := uuidPrefix(id)
+	for slot := uint32(1); slot <= s.traces.used && len(slots) < fewEnough; slot++ {
+		e := s.traces.at(slot)
+		switch {
+		case e.head == 0:
+		case wide && e.hi&himask == hi && e.lo&lomask == lo,
+			wide && e.hi == 0 && lomask == 0 && matchesNarrow(id, e.lo),
+			req && e.reqHi|e.reqLo != 0 && e.reqHi&rhimask == rhi && e.reqLo&rlomask == rlo:
+			slots = append(slots, slot)
+		}
+	}
+	return slots
+}
+
+// matchesNarrow compares a prefix with a 64-bit trace id as its 16 digits are written.
+func matchesNarrow(id string, lo uint64) bool {
+	return strings.HasPrefix(span.ID(lo).String(), id)
+}
+
+// prefix reads up to 32 hex digits as the upper bits of 128.
+func prefix(digits string) (hi, himask, lo, lomask uint64, ok bool) {
+	if digits == "" || len(digits) > 32 {
+		return 0, 0, 0, 0, false
+	}
+	half := func(s string) (v, mask uint64, ok bool) {
+		if s == "" {
+			return 0, 0, true
+		}
+		v, err := strconv.ParseUint(s, 16, 64)
+		shift := 64 - 4*len(s)
+		return v << shift, ^uint64(0) << shift, err == nil
+	}
+	n := min(len(digits), 16)
+	hi, himask, ok = half(digits[:n])
+	if !ok {
+		return 0, 0, 0, 0, false
+	}
+	lo, lomask, ok = half(digits[n:])
+	return hi, himask, lo, lomask, ok
+}
+
+// uuidPrefix reads the beginning of a UUID; dashes may stand only where a UUID has them.
+func uuidPrefix(s string) (hi, himask, lo, lomask uint64, ok bool) {
+	const form = "xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx"
+	if len(s) > len(form) {
+		return 0, 0, 0, 0, false
+	}
+	for i := range len(s) {
+		if (s[i] == '-') != (form[i] == '-') {
+			return 0, 0, 0, 0, false
+		}
+	}
+	return prefix(strings.ReplaceAll(s, "-", ""))
+}

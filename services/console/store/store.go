@@ -1,0 +1,394 @@
+// Package store keeps spans in memory, compact and bounded by bytes, and answers the console's questions about them.
+//
+// Spans are appended to segments, each with its own dictionary: a stretch of arrival time that is evicted whole,
+// oldest first. Spans that differ only in ids, times and a few values share one shape, so a filter is decided once a
+// shape and not once a span. The spans of a trace are a chain of records through the segments. Numbers by minute are
+// counted while spans come in.
+package store
+
+import (
+	"hash/maphash"
+	"slices"
+	"sync"
+	"time"
+
+	"example.com/bookinfo/services/console/span"
+)
+
+// DefaultMaxBytes is the memory that a store takes when nothing else is said.
+const DefaultMaxBytes = 256 << 20
+
+// MinMaxBytes is the least memory that a store can work in.
+const MinMaxBytes = 8 << 20
+
+// Options configure a Store. The zero value works.
+type Options struct {
+	// MaxBytes bounds what is held, by the store's own count (default DefaultMaxBytes, at least MinMaxBytes).
+	MaxBytes int64
+	// Now is the clock (default time.Now). It decides which traces still arrive.
+	Now func() time.Time
+	// Findings names what is wrong with a trace, for summaries and Query.Finding. Nil finds nothing.
+	Findings func([]span.Span) []string
+}
+
+// Store holds spans. It implements backend.Backend. Every method is safe for concurrent use.
+type Store struct {
+	opts Options
+	seed [2]maphash.Seed
+
+	mu        sync.RWMutex
+	segments  []*segment // by number, without gaps; the last one takes new records
+	nextSeq   uint32
+	spare     [][]byte // chunks of evicted segments
+	traces    *traces
+	rollups   *rollups
+	shaper    shaper
+	long      map[uint32]*longTrace // by slot: traces that are too long to walk for each new span
+	longSpans int64
+	held      int64 // bytes of sealed segments
+	evicted   int64
+	twice     int64
+
+	watchMu  sync.Mutex
+	watchers map[*watcher]struct{}
+}
+
+// New returns an empty store.
+func New(o Options) *Store {
+	if o.MaxBytes == 0 {
+		o.MaxBytes = DefaultMaxBytes
+	}
+	o.MaxBytes = max(o.MaxBytes, MinMaxBytes)
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	s := &Store{
+		opts: o, seed: [2]maphash.Seed{maphash.MakeSeed(), maphash.MakeSeed()},
+		traces: newTraces(), rollups: newRollups(o.MaxBytes / 16), long: map[uint32]*longTrace{},
+		watchers: map[*watcher]struct{}{}, nextSeq: 1,
+	}
+	s.shaper.seeds = s.seed
+	return s
+}
+
+// Stats are what the store counts of itself.
+type Stats struct {
+	Spans, Traces, Bytes, MaxBytes int64
+	Evicted                        int64 // spans evicted since start
+	Duplicates                     int64 // spans that came again and were not stored
+	Segments                       int
+}
+
+// Stats returns the current counts.
+func (s *Store) Stats() Stats {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	st := Stats{Bytes: s.bytes(), MaxBytes: s.opts.MaxBytes, Evicted: s.evicted, Duplicates: s.twice,
+		Segments: len(s.segments), Traces: int64(s.traces.live)}
+	for _, g := range s.segments {
+		st.Spans += g.spans
+	}
+	return st
+}
+
+func (s *Store) bytes() int64 {
+	n := s.held + s.traces.bytes() + s.rollups.bytes() + int64(len(s.spare))*chunkSize + s.longSpans*longBytes
+	if k := len(s.segments); k > 0 {
+		n += s.segments[k-1].bytes()
+	}
+	return n
+}
+
+// segmentBytes is the size at which a segment is sealed.
+func (s *Store) segmentBytes() int64 { return min(max(s.opts.MaxBytes/16, 2*chunkSize), 8<<20) }
+
+// Append stores spans; they can be found when it returns. It keeps no reference to them. Spans that it holds already
+// are left out.
+func (s *Store) Append(spans []span.Span) {
+	if len(spans) == 0 {
+		return
+	}
+	s.mu.Lock()
+	for i := range spans {
+		s.append(&spans[i])
+	}
+	for s.bytes() > s.opts.MaxBytes && len(s.segments) > 1 {
+		s.evict()
+	}
+	s.mu.Unlock()
+	s.notify(spans)
+}
+
+func (s *Store) append(sp *span.Span) {
+	g := s.active(sp)
+	slot := s.traces.find(sp.TraceID)
+	start := sp.Start.UnixNano()
+	if slot != 0 {
+		if s.holds(slot, sp) {
+			s.twice++
+			return
+		}
+	} else {
+		slot = s.traces.add(sp.TraceID)
+		e := s.traces.at(slot)
+		e.start, e.end = start, start+int64(max(sp.Duration, 0))
+	}
+	fit(sp)
+	e := s.traces.at(slot)
+	if e.reqHi|e.reqLo == 0 {
+		if hi, lo, ok := parseUUID(sp.RequestID()); ok && hi|lo != 0 {
+			s.traces.setRequest(slot, hi, lo)
+		}
+	}
+	shapeID := s.shaper.shapeOf(g, sp, s.rollups)
+	off := g.used
+	if int(off&(chunkSize-1))+recordBound(sp) > chunkSize || int(off>>chunkBits) >= len(g.chunks) {
+		if len(g.chunks) > 0 {
+			off = uint32(len(g.chunks)) << chunkBits
+			g.used = off
+		}
+		g.chunks = append(g.chunks, s.chunk())
+	}
+	rec := s.shaper.encode(g, sp, e, slot, shapeID, off)
+	copy(g.at(off), rec)
+	g.used = off + uint32(len(rec))
+
+	sh := &g.shapes[shapeID]
+	sh.last = off
+	sh.spans++
+	if e.head.segment() != g.seq {
+		g.slots = append(g.slots, slot)
+	}
+	e.head = locate(g.seq, off)
+	e.spans++
+	e.start = min(e.start, start)
+	e.end = max(e.end, start+int64(max(sp.Duration, 0)))
+	e.received = max(e.received, sp.Received.UnixNano())
+	if sp.Status == span.StatusError {
+		e.errors++
+	}
+	g.spans++
+	g.minStart, g.maxStart = min(g.minStart, start), max(g.maxStart, start)
+	s.remember(slot, e, sp.ID, sp.ParentID)
+	s.count(g, e.head, slot)
+}
+
+// recordBound is more than a record of the span can take.
+func recordBound(sp *span.Span) int {
+	n := 128 + 16*len(sp.Events) + len(sp.Name) + len(sp.StatusMessage) + len(sp.TraceState) + len(sp.Scope)
+	for _, tags := range [...]span.Tags{sp.Tags, sp.Resource} {
+		for i := range tags {
+			n += len(tags[i].Value) + 12
+		}
+	}
+	for i := range sp.Events {
+		for _, t := range sp.Events[i].Tags {
+			n += len(t.Value) + 12
+		}
+	}
+	for i := range sp.Links {
+		n += 40
+		for _, t := range sp.Links[i].Tags {
+			n += len(t.Key) + len(t.Value) + 8
+		}
+	}
+	return n
+}
+
+// fit cuts a span whose record would not fit a chunk: what a receiver's limits let through is smaller by far.
+func fit(sp *span.Span) {
+	if recordBound(sp) <= maxSpanBytes {
+		return
+	}
+	cut := func(what string) { sp.Cut = append(slices.Clip(sp.Cut), what) }
+	if len(sp.Links) > 0 {
+		sp.Links = nil
+		cut("links")
+	}
+	if recordBound(sp) > maxSpanBytes && len(sp.Events) > 0 {
+		sp.Events = nil
+		cut("events")
+	}
+	if recordBound(sp) > maxSpanBytes {
+		n := maxSpanBytes / 2
+		for _, text := range [...]*string{&sp.Name, &sp.StatusMessage, &sp.TraceState, &sp.Scope} {
+			*text = (*text)[:min(len(*text), 4096)]
+		}
+		for _, tags := range [...]*span.Tags{&sp.Tags, &sp.Resource} {
+			kept := make(span.Tags, 0, len(*tags))
+			for _, t := range *tags {
+				if n -= len(t.Value) + 12; n >= 0 {
+					kept = append(kept, t)
+				}
+			}
+			*tags = kept
+		}
+		cut("tags")
+	}
+}
+
+func (s *Store) chunk() []byte {
+	if n := len(s.spare); n > 0 {
+		c := s.spare[n-1]
+		s.spare = s.spare[:n-1]
+		return c
+	}
+	return make([]byte, chunkSize)
+}
+
+// active returns the segment that takes new records, a new one when it is full.
+func (s *Store) active(sp *span.Span) *segment {
+	n := len(s.segments)
+	if n > 0 && s.segments[n-1].bytes() < s.segmentBytes() && len(s.segments[n-1].keys) < 1<<16 {
+		return s.segments[n-1]
+	}
+	var before *segment
+	if n > 0 {
+		before = s.segments[n-1]
+		s.seal(before)
+		s.held += before.bytes()
+	}
+	g := newSegment(s.nextSeq, sp.Start.UnixNano(), before)
+	s.nextSeq++
+	s.segments = append(s.segments, g)
+	return g
+}
+
+// seal sorts the traces of a full segment, once.
+func (s *Store) seal(g *segment) {
+	g.byDuration = slices.Clone(g.slots)
+	g.byStart = slices.Clone(g.slots)
+	slices.SortFunc(g.byDuration, func(a, b uint32) int { return s.compareDuration(a, b) })
+	slices.SortFunc(g.byStart, func(a, b uint32) int { return s.compareStart(a, b) })
+	clear(g.keyIDs)
+	clear(g.byHash)
+	g.byHash = nil
+}
+
+// evict drops the oldest segment with the traces that have no later span.
+func (s *Store) evict() {
+	g := s.segments[0]
+	s.segments = slices.Delete(s.segments, 0, 1)
+	s.held -= g.bytes()
+	s.evicted += g.spans
+	for _, slot := range g.slots {
+		if s.traces.at(slot).head.segment() == g.seq {
+			s.traces.remove(slot)
+			s.forget(slot)
+		}
+	}
+	for _, c := range g.chunks {
+		if len(s.spare) < 8 {
+			s.spare = append(s.spare, c)
+		}
+	}
+}
+
+// segment returns the segment of that number, nil when it was evicted.
+func (s *Store) segment(seq uint32) *segment {
+	if len(s.segments) == 0 || seq < s.segments[0].seq {
+		return nil
+	}
+	return s.segments[seq-s.segments[0].seq]
+}
+
+// walk calls f with each record of a trace, the one that came last first, until f returns false.
+func (s *Store) walk(slot uint32, f func(g *segment, rec *record) bool) {
+	for at := s.traces.at(slot).head; at != 0; {
+		g := s.segment(at.segment())
+		if g == nil {
+			return
+		}
+		rec := g.read(at.offset())
+		if !f(g, &rec) {
+			return
+		}
+		at = rec.prev
+	}
+}
+
+// walkAtMost is the length of a chain beyond which the spans of a trace are looked up by id.
+const walkAtMost = 64
+
+// longTrace are the places of a long trace's spans.
+type longTrace struct{ byID, byParent map[uint64][]location }
+
+func (l *longTrace) add(at location, id, parent uint64) {
+	l.byID[id] = append(l.byID[id], at)
+	if parent != 0 {
+		l.byParent[parent] = append(l.byParent[parent], at)
+	}
+}
+
+// longBytes is about what one span of a long trace takes in its two maps.
+const longBytes = 128
+
+// remember keeps the places of a long trace's spans.
+func (s *Store) remember(slot uint32, e *trace, id, parent span.ID) {
+	if e.spans <= walkAtMost {
+		return
+	}
+	l := s.long[slot]
+	if l != nil {
+		l.add(e.head, uint64(id), uint64(parent))
+		s.longSpans++
+		return
+	}
+	l = &longTrace{map[uint64][]location{}, map[uint64][]location{}}
+	s.walk(slot, func(g *segment, rec *record) bool {
+		l.add(locate(g.seq, rec.off), rec.id, rec.parent)
+		s.longSpans++
+		return true
+	})
+	s.long[slot] = l
+}
+
+func (s *Store) forget(slot uint32) {
+	if l := s.long[slot]; l != nil {
+		for _, places := range l.byID {
+			s.longSpans -= int64(len(places))
+		}
+		delete(s.long, slot)
+	}
+}
+
+// withID calls f with each record of the trace that has the id, until f returns false.
+func (s *Store) withID(slot uint32, id uint64, f func(g *segment, rec *record) bool) {
+	if l := s.long[slot]; l != nil {
+		s.readAll(l.byID[id], f)
+		return
+	}
+	s.walk(slot, func(g *segment, rec *record) bool { return rec.id != id || f(g, rec) })
+}
+
+// withParent does the same for the children of a span.
+func (s *Store) withParent(slot uint32, parent uint64, f func(g *segment, rec *record) bool) {
+	if l := s.long[slot]; l != nil {
+		s.readAll(l.byParent[parent], f)
+		return
+	}
+	s.walk(slot, func(g *segment, rec *record) bool { return rec.parent != parent || f(g, rec) })
+}
+
+func (s *Store) readAll(places []location, f func(g *segment, rec *record) bool) {
+	for _, at := range places {
+		if g := s.segment(at.segment()); g != nil {
+			if rec := g.read(at.offset()); !f(g, &rec) {
+				return
+			}
+		}
+	}
+}
+
+// holds reports whether the span is there already. Ids alone do not tell: the halves of a shared Zipkin span have
+// one id, and so have spans of an application that invents ids badly.
+func (s *Store) holds(slot uint32, sp *span.Span) (found bool) {
+	start, dur := sp.Start.UnixNano(), int64(max(sp.Duration, 0))
+	s.withID(slot, uint64(sp.ID), func(g *segment, rec *record) bool {
+		sh := &g.shapes[rec.shape]
+		found = rec.start == start && rec.dur == dur && rec.parent == uint64(sp.ParentID) && sh.kind == sp.Kind &&
+			sh.shared == sp.Shared && g.text(sh.app) == sp.Service
+		return !found
+	})
+	return found
+}
