@@ -59,7 +59,8 @@ type exchange struct {
 
 	saved    []byte // what was read of the request's body, for another try
 	unsaved  bool   // more was read than is saved
-	unread   bool   // the client may still be sending a body that nobody will read
+	mirrored bool
+	unread   bool // the client may still be sending a body that nobody will read
 	trailers header.Fields
 	tracing  *tracing
 }
@@ -74,6 +75,9 @@ func (x *exchange) reset() {
 	x.cluster, x.host, x.avoid = nil, nil, x.avoid[:0]
 	x.admitted, x.connected = false, false
 	x.saved, x.unsaved, x.unread, x.trailers = x.saved[:0], false, false, nil
+	if x.mirrored { // a copy under way still reads the old one
+		x.mirrored, x.tracing = false, new(tracing)
+	}
 }
 
 // flag adds a response flag.
@@ -230,6 +234,7 @@ func (x *exchange) fault(ctx context.Context) bool {
 		if !x.wait(ctx, x.choice.Delay) {
 			return false
 		}
+		x.arrived = time.Now()
 	}
 	if x.choice.Abort > 0 {
 		x.flag("FI")

@@ -162,6 +162,7 @@ func (t *attempt) exchange() outcome {
 		x.save(rest)
 		t.conn.W.Data(x.saved)
 		sendErr = t.conn.W.End(x.body.Trailers())
+		x.mirror()
 	} else if sendErr = t.conn.W.Flush(); sendErr == nil {
 		t.sender = x.send(t.conn)
 	}
@@ -315,6 +316,7 @@ func (t *attempt) finish(out outcome) {
 		t.conn.Close()
 		return
 	}
+	x.mirror()
 	if x.resp.Close || !t.body.Done() || out.departed || out.reset != "" || out.timeout != noTimeout {
 		t.conn.Close()
 		return
