@@ -29,7 +29,7 @@ type books struct {
 
 func newBooks(cfg Config) *books {
 	return &books{
-		url:    cfg.BooksURL + volumePath,
+		url: cfg.BooksURL + volumePath,
 		client: &http.Client{
 			Transport: propagation.IdentityTransport{Base: cfg.Transport},
 			Timeout:   booksTimeout,

@@ -1,0 +1,196 @@
+// Command bench measures what the services cost on this machine: processor time per 1,000 requests, latency, memory
+// and the time from exec to the first answer. Each is run beside a bare net/http server, in turns, so that a machine
+// that drifts drifts for both.
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"slices"
+	"strings"
+	"text/tabwriter"
+	"time"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	if err := run(ctx, os.Args[1:], os.Stdout, os.Stderr); err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
+	if len(args) > 0 && args[0] == "bare" {
+		return serveBare(ctx, args[1:])
+	}
+	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
+	flags.SetOutput(stderr)
+	rounds := flags.Int("rounds", 5, "how many turns each case gets; the median counts")
+	requests := flags.Int("requests", 5000, "requests of a turn; pages get a tenth")
+	connections := flags.Int("connections", 16, "connections of the load")
+	bin := flags.String("bin", "", "folder with the binaries; without it they are built")
+	if err := flags.Parse(args); err != nil {
+		return err
+	}
+	if *bin == "" {
+		dir, err := os.MkdirTemp("", "bookinfo-bench")
+		if err != nil {
+			return err
+		}
+		defer os.RemoveAll(dir)
+		if err := build(ctx, dir, stderr); err != nil {
+			return err
+		}
+		*bin = dir
+	}
+	b := &bench{bin: *bin, rounds: *rounds, requests: *requests, connections: *connections}
+	defer b.stop()
+	return b.report(ctx, stdout)
+}
+
+// build makes the binaries as releases are made.
+func build(ctx context.Context, dir string, stderr io.Writer) error {
+	for _, name := range []string{"ratings", "details", "reviews", "productpage"} {
+		cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-tags", "grpcnotrace", "-ldflags", "-s -w",
+			"-o", filepath.Join(dir, name), "./cmd/"+name)
+		cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+		cmd.Stderr = stderr
+		if err := cmd.Run(); err != nil {
+			return fmt.Errorf("build %s: %w", name, err)
+		}
+	}
+	return nil
+}
+
+// bench is one run: the processes that it starts and how it loads them.
+type bench struct {
+	bin                           string
+	rounds, requests, connections int
+	started                       []*process
+}
+
+func (b *bench) stop() {
+	for _, p := range b.started {
+		p.stop()
+	}
+}
+
+// load is one case: an address to ask and the processes whose time counts.
+type load struct {
+	name      string
+	path      string
+	front     *process
+	processes []*process
+	share     int // of the requests of a turn, one in so many
+	turns     []turn
+}
+
+func (b *bench) report(ctx context.Context, stdout io.Writer) error {
+	loads, err := b.start(ctx)
+	if err != nil {
+		return err
+	}
+	for _, l := range loads { // warm
+		if _, err := drive(ctx, l, b.requests/l.share/5+1, b.connections); err != nil {
+			return err
+		}
+	}
+	for range b.rounds {
+		for _, l := range loads {
+			t, err := drive(ctx, l, b.requests/l.share, b.connections)
+			if err != nil {
+				return err
+			}
+			l.turns = append(l.turns, t)
+		}
+	}
+	table := tabwriter.NewWriter(stdout, 0, 0, 2, ' ', 0)
+	fmt.Fprintf(table, "%d turns, %d connections\tCPU-s per 1,000\tlowest to highest\tp50\tp99\n", b.rounds, b.connections)
+	for _, l := range loads {
+		cpu := sorted(l.turns, func(t turn) time.Duration { return t.cpu * 1000 / time.Duration(t.requests) })
+		p50 := sorted(l.turns, func(t turn) time.Duration { return t.p50 })
+		p99 := sorted(l.turns, func(t turn) time.Duration { return t.p99 })
+		middle := len(cpu) / 2
+		fmt.Fprintf(table, "%s\t%.4f\t%.4f to %.4f\t%.2f ms\t%.2f ms\n", l.name, cpu[middle].Seconds(),
+			cpu[0].Seconds(), cpu[len(cpu)-1].Seconds(), milliseconds(p50[middle]), milliseconds(p99[middle]))
+	}
+	if err := table.Flush(); err != nil {
+		return err
+	}
+	return b.reportProcesses(ctx, stdout)
+}
+
+func (b *bench) reportProcesses(ctx context.Context, stdout io.Writer) error {
+	select {
+	case <-time.After(2 * time.Second): // idle
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	table := tabwriter.NewWriter(stdout, 0, 0, 2, ' ', 0)
+	fmt.Fprintf(table, "\nbinary\tsize\tPSS idle\tof it anonymous\texec to first 200\n")
+	var seen []string
+	for _, p := range b.started {
+		if slices.Contains(seen, p.binary) || strings.HasPrefix(p.name, "bare") {
+			continue
+		}
+		seen = append(seen, p.binary)
+		// A process of its own that has answered once: memory after a load says more of the load.
+		first, idle, err := b.fresh(ctx, p)
+		if err != nil {
+			return err
+		}
+		info, err := os.Stat(p.binary)
+		if err != nil {
+			return err
+		}
+		fmt.Fprintf(table, "%s\t%.1f MB\t%.1f MB\t%.1f MB\t%.1f ms\n", p.name, megabytes(info.Size()),
+			megabytes(idle.pss), megabytes(idle.anonymous), milliseconds(first))
+	}
+	return table.Flush()
+}
+
+// fresh starts a process like p ten times. It returns the median time to its first answer, and what the last of them
+// holds when idle.
+func (b *bench) fresh(ctx context.Context, p *process) (time.Duration, memory, error) {
+	const times = 10
+	var firsts []time.Duration
+	var idle memory
+	for i := range times {
+		q, err := startProcess(ctx, p.name, p.binary, p.args, p.env)
+		if err != nil {
+			return 0, idle, err
+		}
+		firsts = append(firsts, q.first)
+		if i == times-1 {
+			time.Sleep(time.Second)
+			idle, err = q.memory()
+		}
+		q.stop()
+		if err != nil {
+			return 0, idle, err
+		}
+	}
+	slices.Sort(firsts)
+	return firsts[times/2], idle, nil
+}
+
+func sorted(turns []turn, value func(turn) time.Duration) []time.Duration {
+	values := make([]time.Duration, 0, len(turns))
+	for _, t := range turns {
+		values = append(values, value(t))
+	}
+	slices.Sort(values)
+	return values
+}
+
+func milliseconds(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
+
+func megabytes(n int64) float64 { return float64(n) / 1e6 }
