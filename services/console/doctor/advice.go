@@ -5,7 +5,7 @@ import "strings"
 // advice is what to do about a kind of finding, and the lesson (docs/lessons) that shows it.
 type advice struct{ mend, lesson string }
 
-// Mends gives the mend of each kind, for help pages; HEADERS stands for the headers at fault.
+// mends gives the mend of each kind; HEADERS stands for the headers at fault.
 func mends() map[Kind]advice {
 	return map[Kind]advice{
 		NothingForwarded: {"Copy HEADERS of each incoming request to every request that it causes.", "nothing-forwarded"},
@@ -38,7 +38,7 @@ func advise(f *Finding, r *request) {
 	}
 	f.Mend, f.Lesson = strings.ReplaceAll(a.mend, "HEADERS", headers), a.lesson
 	for _, e := range f.Evidence {
-		for _, i := range r.byID[key{e.TraceID, e.SpanID}] {
+		for _, i := range r.byID[key{e.TraceID.Lo, e.SpanID}] {
 			if _, grpc := r.spans[i].Tags.Get("grpc.path"); grpc && (f.Kind == NothingForwarded || f.Kind == ContextLost) {
 				f.Mend = "Copy " + headers + " from the incoming to the outgoing metadata, in lower case, in an interceptor."
 			}

@@ -20,7 +20,7 @@ func (r *request) lostContext() {
 		case s.Kind == span.KindConsumer:
 			r.add(Finding{Kind: MessagingLost, Application: s.Service, Confidence: Possible, Evidence: []Evidence{r.evidence(i)},
 				Text: "The consumer's span begins a trace of its own."})
-		case s.Kind != span.KindClient && s.Kind != span.KindInternal || r.edge(i):
+		case r.edge(i):
 		case !fromProxy(s):
 			r.newTrace(i)
 		case s.Kind == span.KindClient:

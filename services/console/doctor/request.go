@@ -19,8 +19,9 @@ type request struct {
 	findings     []Finding
 }
 
+// key names a span by the right half of its trace id, so that a trace whose id was cut to 64 bits stays one trace.
 type key struct {
-	trace span.TraceID
+	trace uint64
 	id    span.ID
 }
 
@@ -38,7 +39,7 @@ func newRequest(spans []span.Span, known Knowledge) *request {
 	slices.SortStableFunc(r.spans, func(a, b span.Span) int { return a.Start.Compare(b.Start) })
 	for i := range r.spans {
 		s := &r.spans[i]
-		r.byID[key{s.TraceID, s.ID}] = append(r.byID[key{s.TraceID, s.ID}], i)
+		r.byID[key{s.TraceID.Lo, s.ID}] = append(r.byID[key{s.TraceID.Lo, s.ID}], i)
 		if s.Kind == span.KindServer {
 			r.servers[s.Service] = append(r.servers[s.Service], i)
 		}
@@ -59,7 +60,7 @@ func newRequest(spans []span.Span, known Knowledge) *request {
 func (r *request) parent(i int) int {
 	s := &r.spans[i]
 	if s.Shared {
-		for _, p := range r.byID[key{s.TraceID, s.ID}] {
+		for _, p := range r.byID[key{s.TraceID.Lo, s.ID}] {
 			if p != i && !r.spans[p].Shared {
 				return p
 			}
@@ -69,7 +70,7 @@ func (r *request) parent(i int) int {
 		return -1
 	}
 	found := -1
-	for _, p := range r.byID[key{s.TraceID, s.ParentID}] {
+	for _, p := range r.byID[key{s.TraceID.Lo, s.ParentID}] {
 		if found < 0 || r.spans[p].Shared || r.spans[p].Service == s.Service {
 			found = p
 		}
@@ -79,7 +80,7 @@ func (r *request) parent(i int) int {
 
 // orphan reports whether the span names a parent that did not come.
 func (r *request) orphan(i int) bool {
-	return r.spans[i].ParentID != 0 && len(r.byID[key{r.spans[i].TraceID, r.spans[i].ParentID}]) == 0
+	return r.spans[i].ParentID != 0 && len(r.byID[key{r.spans[i].TraceID.Lo, r.spans[i].ParentID}]) == 0
 }
 
 // edge reports whether an application stands at the mesh's edge, where a trace may begin: a gateway, or a client
@@ -98,14 +99,15 @@ func (r *request) edge(i int) bool {
 }
 
 // served is the SERVER span during which the application made the call i that lost its context: one with the same
-// x-request-id, else the latest begun one around it. sure is false where several could be it.
+// x-request-id, else the latest begun one around it. It is the proxy's where the application makes SERVER spans too.
+// sure is false where several could be it.
 func (r *request) served(i int) (server int, byRequestID, sure bool) {
 	s := &r.spans[i]
 	server = -1
 	candidates := 0
 	for _, c := range r.servers[s.Service] {
 		m := &r.spans[c]
-		if !samePlace(s, m) {
+		if c == i || !samePlace(s, m) || !fromProxy(m) {
 			continue
 		}
 		if id := s.RequestID(); id != "" && id == m.RequestID() {
@@ -159,7 +161,7 @@ func (r *request) evidence(i int) Evidence {
 }
 
 func (r *request) startOf(e Evidence) time.Time {
-	if at := r.byID[key{e.TraceID, e.SpanID}]; len(at) > 0 {
+	if at := r.byID[key{e.TraceID.Lo, e.SpanID}]; len(at) > 0 {
 		return r.spans[at[0]].Start
 	}
 	return time.Time{}

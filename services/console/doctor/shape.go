@@ -36,8 +36,11 @@ func (r *request) brokenIDs() {
 	for i := range r.spans {
 		s := &r.spans[i]
 		w, ok := wide[s.TraceID.Lo]
-		if s.TraceID.Hi != 0 || !ok || s.Kind == span.KindServer && r.parent(i) >= 0 {
+		if s.TraceID.Hi != 0 || !ok {
 			continue
+		}
+		if p := r.parent(i); p >= 0 && r.spans[p].TraceID.Hi == 0 {
+			continue // it came cut already
 		}
 		r.add(Finding{Kind: MixedWidth, Application: s.Service, Headers: []string{"x-b3-traceid"}, Confidence: Certain,
 			Evidence: []Evidence{r.evidence(i), r.evidence(w)},
@@ -69,7 +72,7 @@ func (r *request) brokenParents() {
 	for i := range r.spans {
 		s := &r.spans[i]
 		if r.orphan(i) {
-			missing[key{s.TraceID, s.ParentID}] = append(missing[key{s.TraceID, s.ParentID}], i)
+			missing[key{s.TraceID.Lo, s.ParentID}] = append(missing[key{s.TraceID.Lo, s.ParentID}], i)
 		}
 	}
 	for _, orphans := range missing {
