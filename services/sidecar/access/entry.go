@@ -5,7 +5,8 @@ package access
 import (
 	"strconv"
 	"time"
-	"unicode/utf8"
+
+	"example.com/bookinfo/services/sidecar/jsontext"
 )
 
 // Entry is one line of the log. The zero value of a field is written as Envoy writes what is not known: "-" in text,
@@ -130,23 +131,5 @@ func text(b []byte, key, s string) []byte {
 	if s == "" {
 		return append(b, "null"...)
 	}
-	b = append(b, '"')
-	for i := 0; i < len(s); {
-		r, size := utf8.DecodeRuneInString(s[i:])
-		switch {
-		case r == '"' || r == '\\':
-			b = append(b, '\\', byte(r))
-		case r < ' ' || r == utf8.RuneError && size == 1:
-			const digits = "0123456789abcdef"
-			if size == 1 && r == utf8.RuneError {
-				b = append(b, `\ufffd`...)
-			} else {
-				b = append(b, '\\', 'u', '0', '0', digits[r>>4], digits[r&15])
-			}
-		default:
-			b = append(b, s[i:i+size]...)
-		}
-		i += size
-	}
-	return append(b, '"')
+	return jsontext.AppendString(b, s)
 }

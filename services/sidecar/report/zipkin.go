@@ -5,8 +5,8 @@ import (
 	"net/http"
 	"strconv"
 	"time"
-	"unicode/utf8"
 
+	"example.com/bookinfo/services/sidecar/jsontext"
 	"example.com/bookinfo/services/sidecar/trace"
 )
 
@@ -31,10 +31,10 @@ func newZipkin(o *Options) (*zipkin, error) {
 	z.endpoint = append(z.endpoint, `,"localEndpoint":{`...)
 	if o.Address != "" {
 		z.endpoint = append(z.endpoint, ipKey(o.Address)...)
-		z.endpoint = append(appendString(z.endpoint, o.Address), ',')
+		z.endpoint = append(jsontext.AppendString(z.endpoint, o.Address), ',')
 	}
 	z.endpoint = append(z.endpoint, `"port":0,"serviceName":`...)
-	z.endpoint = append(appendString(z.endpoint, o.Service), '}')
+	z.endpoint = append(jsontext.AppendString(z.endpoint, o.Service), '}')
 	return z, nil
 }
 
@@ -76,7 +76,7 @@ func (z *zipkin) appendSpan(b []byte, n int, s *trace.Span) []byte {
 	b = append(b, '"')
 	if s.Name != "" {
 		b = append(b, `,"name":`...)
-		b = appendString(b, s.Name)
+		b = jsontext.AppendString(b, s.Name)
 	}
 	b = append(b, `,"kind":"`...)
 	b = append(b, s.Kind.String()...)
@@ -114,50 +114,9 @@ func appendTags(b []byte, tags []trace.Tag) []byte {
 			b = append(b, ',')
 		}
 		first = false
-		b = appendString(b, tags[i].Key)
+		b = jsontext.AppendString(b, tags[i].Key)
 		b = append(b, ':')
-		b = appendString(b, tags[i].Value)
+		b = jsontext.AppendString(b, tags[i].Value)
 	}
 	return b
-}
-
-// appendString appends s as a JSON string (RFC 8259, section 7). Bytes that are not UTF-8 become U+FFFD.
-func appendString(b []byte, s string) []byte {
-	b = append(b, '"')
-	from := 0
-	for i := 0; i < len(s); {
-		c := s[i]
-		if c >= ' ' && c < utf8.RuneSelf && c != '"' && c != '\\' {
-			i++
-			continue
-		}
-		if c >= utf8.RuneSelf {
-			r, size := utf8.DecodeRuneInString(s[i:])
-			if r != utf8.RuneError || size > 1 {
-				i += size
-				continue
-			}
-		}
-		b = append(b, s[from:i]...)
-		b = appendEscaped(b, c)
-		i++
-		from = i
-	}
-	b = append(b, s[from:]...)
-	return append(b, '"')
-}
-
-func appendEscaped(b []byte, c byte) []byte {
-	const digits = "0123456789abcdef"
-	switch {
-	case c >= utf8.RuneSelf:
-		return append(b, `\ufffd`...)
-	case c == '"' || c == '\\':
-		return append(b, '\\', c)
-	case c == '\n':
-		return append(b, `\n`...)
-	case c == '\t':
-		return append(b, `\t`...)
-	}
-	return append(b, '\\', 'u', '0', '0', digits[c>>4], digits[c&15])
 }

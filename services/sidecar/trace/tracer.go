@@ -33,7 +33,7 @@ type Tracer struct {
 	dynamic  []CustomTag // custom tags from request headers
 	recorded []string    // names of the trace headers, when they are recorded
 
-	counters Counters
+	counters *Counters
 }
 
 // Counters counts decisions under the names that Envoy gives them in http.<prefix>.tracing.
@@ -46,6 +46,8 @@ type Options struct {
 	Random func() uint64            // safe for concurrent use; default: math/rand/v2
 	Now    func() time.Time         // default: time.Now
 	Getenv func(name string) string // for custom tags from the environment; default: nothing is set
+	// Counters goes on counting when a listener gets a new tracer; default: new ones.
+	Counters *Counters
 }
 
 // New returns a tracer whose sampled spans go to reporter.
@@ -54,6 +56,9 @@ func New(config Config, node Node, reporter Reporter, o Options) (*Tracer, error
 		return nil, err
 	}
 	t := &Tracer{config: config, node: node, reporter: reporter, random: o.Random, now: o.Now}
+	if t.counters = o.Counters; t.counters == nil {
+		t.counters = &Counters{}
+	}
 	if t.random == nil {
 		t.random = rand.Uint64
 	}
@@ -89,4 +94,4 @@ func New(config Config, node Node, reporter Reporter, o Options) (*Tracer, error
 func (t *Tracer) Config() Config { return t.config }
 
 // Counters returns the counts of decisions. They go on counting.
-func (t *Tracer) Counters() *Counters { return &t.counters }
+func (t *Tracer) Counters() *Counters { return t.counters }
