@@ -76,6 +76,9 @@ func (r *Resource) String() string { return r.Kind.String() + "/" + r.Name }
 // FullName is how istioctl names it: "VirtualService default/reviews".
 func (r *Resource) FullName() string { return r.Kind.Name + " " + r.Namespace + "/" + r.Name }
 
+// Before tells whether the resource was created before other: where two claim the same, it wins.
+func (r *Resource) Before(other *Resource) bool { return r.order < other.order }
+
 // Of returns the resources whose spec is a T, in order.
 func Of[T any](s *Snapshot) []Typed[T] {
 	var found []Typed[T]

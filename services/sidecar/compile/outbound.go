@@ -26,7 +26,7 @@ func (b *builder) outbound() *route.Table {
 				Name: service.Host() + ":" + strconv.Itoa(port.Number), Port: port.Number,
 				Domains: b.domains(service),
 			}
-			host.Routes = rules.routes(service, port.Number)
+			host.Routes = rules.of(service, port.Number)
 			if host.Routes == nil {
 				host.Routes = []*route.Route{b.defaultRoute(service.Host(), port.Number)}
 			}
@@ -34,7 +34,7 @@ func (b *builder) outbound() *route.Table {
 		}
 	}
 	// A host of a VirtualService that is no service is answered on port 80, as in Istio.
-	hosts = append(hosts, rules.otherHosts(hosts)...)
+	hosts = append(hosts, rules.otherHosts()...)
 	return b.table("outbound", "outbound", hosts)
 }
 

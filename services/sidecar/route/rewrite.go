@@ -32,8 +32,8 @@ func (r *Route) replacePrefix(path, prefix string) string {
 		return prefix + strings.TrimPrefix(path, "/")
 	}
 	switch m.Kind {
-	case Exact:
-		return prefix
+	case Exact, Regex:
+		return prefix // both matched the whole path
 	case Prefix:
 		return prefix + path[min(len(m.Value), len(path)):]
 	case Separated:
