@@ -168,6 +168,9 @@ func (r *Reporter) Report(s *trace.Span) {
 		r.counters.SpansDropped.Add(1)
 		return
 	}
+	if r.queue == nil {
+		r.queue = make([]byte, 0, 16<<10) // a report of five spans
+	}
 	before := len(r.queue)
 	r.queue = r.codec.appendSpan(r.queue, r.spans, s)
 	if len(r.queue)+r.flying > r.options.QueueBytes {
@@ -246,7 +249,7 @@ func (r *Reporter) flush(ctx context.Context, spare []byte, atLeast int) []byte 
 	r.flying = 0
 	r.mu.Unlock()
 	// After a failure the transport may still read the buffer; and a burst's is not kept for ever.
-	if err != nil || cap(batch) > 256<<10 {
+	if err != nil && !errors.Is(err, errNoCollector) || cap(batch) > 256<<10 {
 		return nil
 	}
 	return batch

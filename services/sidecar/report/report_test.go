@@ -374,27 +374,34 @@ func TestCollectorURLs(t *testing.T) {
 	}
 }
 
-func BenchmarkReport(b *testing.B) {
-	for _, protocol := range []string{"zipkin", "otlp"} {
-		b.Run(protocol, func(b *testing.B) {
-			r, err := New(protocol, Options{Service: "details.default", Address: "10.0.0.7", Version: "test"})
-			if err != nil {
-				b.Fatal(err)
-			}
-			s := span()
-			for _, key := range []string{
-				"node_id", "guid:x-request-id", "http.url", "http.method", "downstream_cluster", "user_agent",
-				"http.protocol", "peer.address", "request_size", "response_size", "upstream_cluster",
-				"upstream_cluster.name", "http.status_code", "response_flags", "istio.canonical_revision",
-				"istio.canonical_service", "istio.cluster_id", "istio.mesh_id", "istio.namespace",
-			} {
-				s.Tags = append(s.Tags, trace.Tag{Key: key, Value: "outbound|9080||details.default"})
-			}
+// BenchmarkEncode writes a span with the tags of a proxy's own.
+func BenchmarkEncode(b *testing.B) {
+	o := Options{Service: "details.default", Address: "10.0.0.7", Version: "test"}
+	z, err := newZipkin(&o)
+	if err != nil {
+		b.Fatal(err)
+	}
+	w, err := newOTLP(&o)
+	if err != nil {
+		b.Fatal(err)
+	}
+	s := span()
+	for _, key := range []string{
+		"node_id", "guid:x-request-id", "http.url", "http.method", "downstream_cluster", "user_agent", "http.protocol",
+		"peer.address", "request_size", "response_size", "upstream_cluster", "upstream_cluster.name",
+		"http.status_code", "response_flags", "istio.canonical_revision", "istio.canonical_service",
+		"istio.cluster_id", "istio.mesh_id", "istio.namespace",
+	} {
+		s.Tags = append(s.Tags, trace.Tag{Key: key, Value: "outbound|9080||details.default"})
+	}
+	for name, c := range map[string]codec{"zipkin": z, "otlp": w} {
+		b.Run(name, func(b *testing.B) {
+			var batch []byte
 			b.ReportAllocs()
 			for b.Loop() {
-				r.Report(s)
+				batch = c.appendSpan(batch[:0], 0, s)
 			}
-			_ = r.Close(b.Context())
+			b.SetBytes(int64(len(batch)))
 		})
 	}
 }
