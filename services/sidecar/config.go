@@ -8,7 +8,9 @@ import (
 	"net/netip"
 	"time"
 
+	"example.com/bookinfo/services/sidecar/access"
 	"example.com/bookinfo/services/sidecar/route"
+	"example.com/bookinfo/services/sidecar/stats"
 	"example.com/bookinfo/services/sidecar/trace"
 )
 
@@ -26,6 +28,11 @@ type Config struct {
 	Reporter trace.Reporter
 	// NoDecoratorPropagation keeps the name of a span to this proxy.
 	NoDecoratorPropagation bool
+
+	// AccessLog gets a line for every request; nil writes none.
+	AccessLog *access.Log
+	// Stats counts every request; nil counts none. It may be shared by sidecars.
+	Stats *stats.Stats
 
 	// Dial makes connections to endpoints; nil is plain TCP.
 	Dial func(ctx context.Context, network, addr string) (net.Conn, error)

@@ -10,6 +10,7 @@ import (
 
 	"example.com/bookinfo/services/sidecar/header"
 	"example.com/bookinfo/services/sidecar/route"
+	"example.com/bookinfo/services/sidecar/stats"
 	"example.com/bookinfo/services/sidecar/trace"
 	"example.com/bookinfo/services/sidecar/upstream"
 	"example.com/bookinfo/services/sidecar/wire"
@@ -54,8 +55,11 @@ type exchange struct {
 	admitted bool              // host counts a request of ours
 	attempt  attempt
 
-	connected  bool         // the last try had a connection
-	h2Received atomic.Int64 // received, counted where net/http reads the body
+	endpoint   *route.Endpoint // last asked; nil if none was
+	local      string          // own address of the last connection, for the log
+	caller     *stats.Workload // the one that asks, if its sidecar said so
+	connected  bool            // the last try had a connection
+	h2Received atomic.Int64    // received, counted where net/http reads the body
 
 	saved    []byte // what was read of the request's body, for another try
 	unsaved  bool   // more was read than is saved
@@ -73,7 +77,7 @@ func (x *exchange) reset() {
 	x.status, x.started, x.close, x.broken, x.received, x.sent = 0, false, false, false, 0, 0
 	x.flags, x.details, x.transport, x.attempts = "", "", "", 0
 	x.cluster, x.host, x.avoid = nil, nil, x.avoid[:0]
-	x.admitted, x.connected = false, false
+	x.admitted, x.connected, x.endpoint, x.local, x.caller = false, false, nil, "", nil
 	x.saved, x.unsaved, x.unread, x.trailers = x.saved[:0], false, false, nil
 	if x.mirrored { // a copy under way still reads the old one
 		x.mirrored, x.tracing = false, new(tracing)

@@ -13,11 +13,13 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net"
+	"reflect"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"example.com/bookinfo/services/sidecar/route"
+	"example.com/bookinfo/services/sidecar/stats"
 	"example.com/bookinfo/services/sidecar/trace"
 	"example.com/bookinfo/services/sidecar/upstream"
 )
@@ -32,6 +34,12 @@ type Sidecar struct {
 	date      date
 	cancel    context.CancelFunc
 	done      sync.WaitGroup
+
+	self        *stats.Workload
+	certificate string // of the fields that tell who the caller is
+	metadata    string
+	callers     callers
+	closing     atomic.Bool
 }
 
 // dice makes a function a source.
@@ -54,6 +62,7 @@ func Start(ctx context.Context, c Config) (*Sidecar, error) {
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	s := &Sidecar{config: c, pools: upstream.NewPools(c.Dial), dice: c.Random, cancel: cancel}
+	s.self, s.certificate, s.metadata = c.workload(), "URI="+c.principal(), c.metadata()
 	s.h2 = newH2Side(s)
 	for i := range c.Listeners {
 		l, err := s.listen(ctx, &s.config.Listeners[i])
@@ -113,6 +122,7 @@ func (s *Sidecar) shut() {
 
 // Close stops accepting, lets exchanges in flight end for a few seconds, and cuts the rest.
 func (s *Sidecar) Close() error {
+	s.closing.Store(true)
 	s.cancel()
 	s.shut()
 	ended := make(chan struct{})
@@ -143,6 +153,8 @@ type inForce struct {
 	tracer   *trace.Tracer
 	clusters map[*route.Cluster]*upstream.Cluster
 	names    map[*route.Cluster]*trace.Cluster
+
+	workloads syncMap[*route.Endpoint, *stats.Workload]
 }
 
 // put makes what is in force from a table, keeping what is known of clusters that stay.
@@ -166,10 +178,11 @@ func (l *listener) put(table *route.Table) error {
 		f.clusters[r] = upstream.NewCluster(r, before[r.Name])
 		f.names[r] = trace.NewCluster(r.Name)
 	}
-	f.tracer, err = trace.New(s.config.tracingOf(l.config, table), node, s.config.Reporter, trace.Options{
+	if config := s.config.tracingOf(l.config, table); old != nil && reflect.DeepEqual(config, old.tracer.Config()) {
+		f.tracer = old.tracer // it keeps counting
+	} else if f.tracer, err = trace.New(config, node, s.config.Reporter, trace.Options{
 		Random: s.config.Random, Getenv: s.config.Getenv,
-	})
-	if err != nil {
+	}); err != nil {
 		return err
 	}
 	l.force.Store(f)

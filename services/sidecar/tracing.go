@@ -17,12 +17,8 @@ type tracing struct {
 func (x *exchange) traceRequest() {
 	t := x.tracing
 	t.begun = true
-	protocol := "HTTP/1.1"
-	if x.http2 {
-		protocol = "HTTP/2"
-	}
 	t.request = trace.Request{
-		Method: x.req.Method, Path: x.path, Host: x.req.Host, Protocol: protocol,
+		Method: x.req.Method, Path: x.path, Host: x.req.Host, Protocol: x.protocol(),
 		Header: &x.req.Fields, Peer: x.peer.Addr(),
 	}
 	t.exchange.Receive(x.force.tracer, &t.request)
@@ -41,6 +37,9 @@ func (x *exchange) traceRoute() {
 func (x *exchange) beginTry(host *upstream.Host) {
 	x.host = host
 	x.admitted = x.cluster.Begin()
+	if x.admitted {
+		x.endpoint = host.Endpoint
+	}
 	x.tracing.exchange.StartTry(&x.tracing.try, x.attempts, x.force.names[x.choice.Cluster], &x.req.Fields)
 }
 

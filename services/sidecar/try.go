@@ -156,6 +156,9 @@ func (t *attempt) begin(x *exchange, conn *upstream.Conn) {
 func (t *attempt) exchange() outcome {
 	x := t.x
 	x.connected = true
+	if x.l.sidecar.config.AccessLog != nil {
+		x.local = t.conn.LocalAddr().String()
+	}
 	t.conn.W.Request(&x.req, x.path)
 	var sendErr error
 	if rest, ok := x.body.Ready(); ok {
