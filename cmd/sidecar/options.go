@@ -1,0 +1,223 @@
+package main
+
+import (
+	"flag"
+	"fmt"
+	"io"
+	"maps"
+	"net/netip"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"sigs.k8s.io/yaml"
+
+	"example.com/bookinfo/internal/server"
+	"example.com/bookinfo/services/sidecar"
+	"example.com/bookinfo/services/sidecar/trace"
+)
+
+// options are the flags as they were given.
+type options struct {
+	identity  sidecar.Identity
+	inbound   list
+	outbound  list
+	gateway   list
+	endpoints list
+
+	gatewaySpans int
+	zipkin, otlp string
+	format       string
+	asmVersion   string
+	flush        time.Duration
+	admin        string
+	accessLog    string
+	accessFormat string
+	servicePort  int
+	file         string
+
+	tracing            trace.Config
+	profile            string
+	decoratorOperation *string
+	decoratorPropagate bool
+	retries            int
+}
+
+// list is a flag that may be given more than once.
+type list []string
+
+func (l *list) String() string     { return strings.Join(*l, " ") }
+func (l *list) Set(s string) error { *l = append(*l, s); return nil }
+
+func parse(args []string, stdout io.Writer) (*options, error) {
+	o := &options{tracing: trace.Defaults(trace.Outbound)}
+	fs := o.flags(stdout)
+	for i, arg := range args { // --client-sampling is --client_sampling
+		name, value, _ := strings.Cut(strings.TrimLeft(arg, "-"), "=")
+		if under := strings.ReplaceAll(name, "-", "_"); strings.HasPrefix(arg, "-") && fs.Lookup(name) == nil && fs.Lookup(under) != nil {
+			args[i] = "--" + under
+			if strings.Contains(arg, "=") {
+				args[i] += "=" + value
+			}
+		}
+	}
+	if err := fs.Parse(args); err != nil {
+		return nil, usage(err)
+	}
+	if fs.NArg() > 0 {
+		return nil, usage(fmt.Errorf("unexpected argument %q; every setting is a flag", fs.Arg(0)))
+	}
+	if o.file != "" {
+		if err := readFile(fs, o.file); err != nil {
+			return nil, usage(err)
+		}
+	}
+	return o, usage(o.check())
+}
+
+// usage marks an error as one of the settings; nil and the request for help stay what they are.
+func usage(err error) error {
+	if err == nil || err == flag.ErrHelp {
+		return err
+	}
+	return &server.UsageError{Err: err}
+}
+
+func (o *options) flags(stdout io.Writer) *flag.FlagSet {
+	fs := flag.NewFlagSet("sidecar", flag.ContinueOnError)
+	fs.SetOutput(io.Discard)
+	fs.Usage = func() { help(fs, stdout) }
+	id, t := &o.identity, &o.tracing
+	fs.StringVar(&id.Service, "service", "", "`NAME` of the workload's service, for example reviews (needed)")
+	fs.StringVar(&id.Version, "version", "", "`VERSION` of the workload, for example v2")
+	fs.StringVar(&id.Namespace, "namespace", "default", "Kubernetes `NAMESPACE` of the workload")
+	fs.StringVar(&id.Pod, "pod", "", "`NAME` of the pod; default SERVICE-VERSION-0")
+	fs.StringVar(&id.PodIP, "pod-ip", "127.0.0.1", "`IP` address of the pod, as spans and x-forwarded-for show it")
+	fs.StringVar(&id.ClusterID, "cluster-id", "Kubernetes", "`ID` of the cluster")
+	fs.StringVar(&id.MeshID, "mesh-id", "cluster.local", "`ID` of the mesh")
+	fs.StringVar(&id.ServiceAccount, "service-account", "", "`NAME` that the sidecar tells others, unauthenticated, in x-forwarded-client-cert; default nothing is told")
+	fs.StringVar(&id.Zone, "zone", "", "`ZONE` of the node")
+
+	fs.Var(&o.inbound, "inbound", "`ADDR=APP`: listen at ADDR in front of the application at APP (HOST:PORT)")
+	fs.Var(&o.outbound, "outbound", "`ADDR[=DESTINATION]`: listen at ADDR for the application's calls; without NAME[:SUBSET] the Host header names the destination")
+	fs.Var(&o.gateway, "gateway", "`ADDR=DESTINATION`: listen at ADDR at the edge of the mesh")
+	fs.Var(&o.endpoints, "endpoint", "`NAME[:SUBSET]=HOST:PORT[,...]`: where a destination is")
+	fs.IntVar(&o.servicePort, "service-port", 9080, "`PORT` of the services, in the names of clusters and spans")
+	fs.IntVar(&o.gatewaySpans, "gateway-spans", 2, "spans of a gateway: `1|2`")
+
+	fs.StringVar(&o.zipkin, "zipkin", "", "`URL` of a Zipkin collector, for example http://127.0.0.1:9411")
+	fs.StringVar(&o.otlp, "otlp", "", "`URL` of an OTLP collector: http://HOST:4317 is gRPC, http://HOST:4318 is HTTP")
+	fs.StringVar(&o.format, "format", string(trace.W3C), "trace context: `b3|b3+w3c|w3c`")
+	fs.StringVar(&o.asmVersion, "asm-version", "", "`VERSION` of Alibaba Cloud Service Mesh, which chooses the format: B3 up to 1.18.0.124, W3C after")
+	fs.StringVar(&o.profile, "profile", string(trace.Envoy136), "Envoy to imitate: `1.36|1.40`")
+	fs.Float64Var(&t.Sampling, "sampling", 100, "`PERCENT` of the requests that are traced")
+	fs.DurationVar(&o.flush, "flush-interval", 5*time.Second, "`TIME` between reports of fewer than five spans")
+	fs.StringVar(&o.admin, "admin", "", "`ADDR` for /ready, /stats, /stats/prometheus, /config_dump; default none")
+	fs.StringVar(&o.accessLog, "access-log", "", "`FILE` for the access log; - is standard error; default none")
+	fs.StringVar(&o.accessFormat, "access-log-format", "text", "format of the access log, Istio's: `text|json`")
+	fs.StringVar(&o.file, "config", "", "YAML `FILE` with the same names; a flag wins over it")
+
+	fs.BoolVar(&t.Tracing, "tracing", true, "trace at all; false passes every trace header untouched")
+	fs.Float64Var(&t.ClientSampling, "client_sampling", 100, "`PERCENT` of the requests with x-client-trace-id that are traced for it")
+	fs.Float64Var(&t.OverallSampling, "overall_sampling", 100, "`PERCENT` of the requests to be traced that are")
+	fs.BoolVar(&t.SpawnUpstreamSpan, "spawn_upstream_span", false, "a CLIENT span for every try below the listener's own, which is then SERVER (gateways: see --gateway-spans)")
+	fs.BoolVar(&t.NoContextPropagation, "no_context_propagation", false, "make spans but leave trace headers alone (profile 1.40)")
+	fs.BoolVar(&t.SharedSpanContext, "shared_span_context", false, "Zipkin: a SERVER span takes the id that came")
+	fs.BoolVar(&t.TraceID128Bit, "trace_id_128bit", true, "Zipkin: new trace ids have 128 bits")
+	fs.BoolVar(&t.GenerateRequestID, "generate_request_id", true, "make an x-request-id where there is none")
+	fs.BoolVar(&t.PreserveExternalRequestID, "preserve_external_request_id", false, "keep the x-request-id of clients at a gateway")
+	fs.BoolVar(&t.AlwaysSetRequestIDInResponse, "always_set_request_id_in_response", false, "send x-request-id in answers")
+	fs.Func("internal_ranges", "comma list of `CIDRS` whose callers are internal; default none", func(s string) error {
+		for part := range strings.SplitSeq(s, ",") {
+			p, err := netip.ParsePrefix(strings.TrimSpace(part))
+			if err != nil {
+				return fmt.Errorf("want an address range such as 10.0.0.0/8")
+			}
+			t.InternalRanges = append(t.InternalRanges, p)
+		}
+		return nil
+	})
+	fs.BoolVar(&t.UseRequestIDForTraceSampling, "use_request_id_for_trace_sampling", true, "decide from x-request-id, so that all proxies decide alike; false traces all")
+	fs.BoolVar(&t.PackTraceReason, "pack_trace_reason", true, "write the decision into x-request-id, and read it there")
+	fs.Func("decorator_operation", "`NAME` of the spans instead of Istio's; empty for the Host header's", func(s string) error {
+		o.decoratorOperation = &s
+		return nil
+	})
+	fs.BoolVar(&o.decoratorPropagate, "decorator_propagate", true, "tell the next proxy the name of the span")
+	fs.IntVar(&o.retries, "retries", -1, "`N` retries on 5xx instead of Istio's two of failed connections")
+	fs.IntVar(&t.MaxPathTagLength, "max_path_tag_length", 256, "`CHARACTERS` of the path in the tag http.url")
+	fs.BoolVar(&t.RecordHeaders, "record-headers", false, "put the trace headers received and sent on every span")
+	return fs
+}
+
+func help(fs *flag.FlagSet, w io.Writer) {
+	fmt.Fprintf(w, `sidecar stands in for a mesh's proxy: it makes the spans and the trace headers that Envoy makes under Istio.
+
+Usage: sidecar --service NAME [flags]
+
+When it listens it prints one line, for example
+{"inbound":"127.0.0.1:40001","outbound":"127.0.0.1:40002","admin":"127.0.0.1:40003"};
+several listeners of a kind become a list. Port 0 picks one. SIGTERM ends it.
+
+Flags:
+`)
+	fs.VisitAll(func(f *flag.Flag) {
+		name, about := flag.UnquoteUsage(f)
+		fmt.Fprintf(w, "  --%s %s\n        %s", f.Name, name, about)
+		if f.DefValue != "" && f.DefValue != "false" && f.DefValue != "-1" {
+			fmt.Fprintf(w, " (default %s)", f.DefValue)
+		}
+		fmt.Fprintln(w)
+	})
+}
+
+// readFile sets the flags that a YAML file names and the command line does not.
+func readFile(fs *flag.FlagSet, name string) error {
+	data, err := os.ReadFile(name)
+	if err != nil {
+		return fmt.Errorf("--config: %w", err)
+	}
+	var settings map[string]any
+	if err := yaml.UnmarshalStrict(data, &settings); err != nil {
+		return fmt.Errorf("--config %s: %w", name, err)
+	}
+	given := map[string]bool{}
+	fs.Visit(func(f *flag.Flag) { given[f.Name] = true })
+	for _, key := range slices.Sorted(maps.Keys(settings)) {
+		value := settings[key]
+		f := fs.Lookup(key)
+		if f == nil {
+			f = fs.Lookup(strings.ReplaceAll(key, "-", "_"))
+		}
+		if f == nil || key == "config" {
+			return fmt.Errorf("--config %s: unknown key %q; the names are those of the flags", name, key)
+		}
+		if given[f.Name] {
+			continue
+		}
+		values, ok := value.([]any)
+		if !ok {
+			values = []any{value}
+		}
+		for _, v := range values {
+			if err := f.Value.Set(scalar(v)); err != nil {
+				return fmt.Errorf("--config %s: %s %v: %w", name, key, v, err)
+			}
+		}
+	}
+	return nil
+}
+
+func scalar(v any) string {
+	switch v := v.(type) {
+	case string:
+		return v
+	case float64:
+		return strconv.FormatFloat(v, 'f', -1, 64)
+	case nil:
+		return ""
+	}
+	return fmt.Sprint(v)
+}

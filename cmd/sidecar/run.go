@@ -1,0 +1,231 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"example.com/bookinfo/internal/server"
+	"example.com/bookinfo/services/sidecar"
+	"example.com/bookinfo/services/sidecar/access"
+	"example.com/bookinfo/services/sidecar/report"
+	"example.com/bookinfo/services/sidecar/stats"
+	"example.com/bookinfo/services/sidecar/trace"
+)
+
+// run starts the sidecar that args describe and ends with ctx.
+func run(ctx context.Context, args []string, getenv func(string) string, stdout, stderr io.Writer) (err error) {
+	o, err := parse(args, stdout)
+	if errors.Is(err, flag.ErrHelp) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	config, err := o.config()
+	if err != nil {
+		return usage(err)
+	}
+	config.Getenv, config.Stats = getenv, stats.New()
+	reporter, err := o.reporter(stderr)
+	if err != nil {
+		return usage(err)
+	}
+	if reporter != nil {
+		config.Reporter = reporter
+		defer func() { err = errors.Join(err, closeWithin(reporter.Close)) }()
+	}
+	if o.accessLog != "" {
+		log, err := o.openLog(stderr)
+		if err != nil {
+			return usage(err)
+		}
+		config.AccessLog = log
+		defer closeWithin(log.Close)
+	}
+	s, err := sidecar.Start(ctx, config)
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	ready := map[string]any{}
+	for _, d := range []trace.Direction{trace.Inbound, trace.Outbound, trace.Gateway} {
+		switch addrs := s.Addrs(d); len(addrs) {
+		case 0:
+		case 1:
+			ready[string(d)] = addrs[0]
+		default:
+			ready[string(d)] = addrs
+		}
+	}
+	if o.admin != "" {
+		ln, err := (&net.ListenConfig{}).Listen(ctx, "tcp", o.admin)
+		if err != nil {
+			return fmt.Errorf("admin %s: cannot listen: %w", o.admin, err)
+		}
+		ready["admin"] = ln.Addr().String()
+		admin := &http.Server{Handler: s.AdminHandler(reporter), ReadTimeout: 10 * time.Second, WriteTimeout: 30 * time.Second, MaxHeaderBytes: 16 << 10}
+		go admin.Serve(ln)
+		defer admin.Close()
+	}
+	if err := json.NewEncoder(stdout).Encode(ready); err != nil {
+		return err
+	}
+	<-ctx.Done()
+	return s.Close()
+}
+
+// closeTimeout bounds what is still sent or written at the end.
+const closeTimeout = 3 * time.Second
+
+func closeWithin(end func(context.Context) error) error {
+	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
+	defer cancel()
+	return end(ctx)
+}
+
+func (o *options) check() error {
+	switch {
+	case o.identity.Service == "":
+		return errors.New("--service: want the name of the workload's service, for example reviews")
+	case len(o.inbound)+len(o.outbound)+len(o.gateway) == 0:
+		return errors.New("no listener: want at least one of --inbound, --outbound, --gateway")
+	case o.zipkin != "" && o.otlp != "":
+		return errors.New("--zipkin and --otlp: want one of them")
+	case o.gatewaySpans != 1 && o.gatewaySpans != 2:
+		return fmt.Errorf("--gateway-spans %d: want 1 or 2", o.gatewaySpans)
+	case o.servicePort < 1 || o.servicePort > 65535:
+		return fmt.Errorf("--service-port %d: want a port from 1 to 65535", o.servicePort)
+	case o.flush <= 0:
+		return fmt.Errorf("--flush-interval %v: want a time above 0", o.flush)
+	}
+	if o.asmVersion != "" {
+		format, err := formatOf(o.asmVersion)
+		if err != nil {
+			return err
+		}
+		o.format = string(format)
+	}
+	o.tracing.Format, o.tracing.Profile = trace.Format(o.format), trace.Profile(o.profile)
+	return o.tracing.Validate()
+}
+
+// lastB3 is the last version of Alibaba Cloud Service Mesh whose proxies speak B3; later ones speak W3C.
+var lastB3 = [...]int{1, 18, 0, 124}
+
+// formatOf tells the format of a mesh's version.
+func formatOf(version string) (trace.Format, error) {
+	parts := strings.Split(strings.TrimPrefix(version, "v"), ".")
+	if len(parts) < 2 || len(parts) > len(lastB3) {
+		return "", fmt.Errorf("--asm-version %q: want a version such as 1.18.0.124", version)
+	}
+	for i, last := range lastB3 {
+		n := 0
+		if i < len(parts) {
+			var err error
+			if n, err = strconv.Atoi(parts[i]); err != nil || n < 0 {
+				return "", fmt.Errorf("--asm-version %q: want a version such as 1.18.0.124", version)
+			}
+		}
+		if n != last {
+			if n < last {
+				return trace.B3, nil
+			}
+			return trace.W3C, nil
+		}
+	}
+	return trace.B3, nil
+}
+
+// config makes the sidecar's of the flags.
+func (o *options) config() (sidecar.Config, error) {
+	c := sidecar.Config{
+		Identity: o.identity, Tracing: o.tracing, GatewaySpans: o.gatewaySpans,
+		NoDecoratorPropagation: !o.decoratorPropagate,
+	}
+	d := &sidecar.Destinations{
+		Namespace: o.identity.Namespace, Port: o.servicePort, Operation: o.decoratorOperation, Retries: o.retries,
+	}
+	for _, e := range o.endpoints {
+		name, addrs, ok := strings.Cut(e, "=")
+		if !ok || name == "" || addrs == "" {
+			return c, fmt.Errorf("--endpoint %q: want NAME[:SUBSET]=HOST:PORT[,...]", e)
+		}
+		name, subset, _ := strings.Cut(name, ":")
+		if err := d.Add(name, subset, strings.Split(addrs, ",")); err != nil {
+			return c, fmt.Errorf("--endpoint %q: %w", e, err)
+		}
+	}
+	for _, l := range o.inbound {
+		addr, app, ok := strings.Cut(l, "=")
+		if !ok {
+			return c, fmt.Errorf("--inbound %q: want ADDR=APP, for example 0.0.0.0:15006=127.0.0.1:9080", l)
+		}
+		table, err := d.Inbound(o.identity.Service, app)
+		if err != nil {
+			return c, fmt.Errorf("--inbound %q: %w", l, err)
+		}
+		c.Listeners = append(c.Listeners, sidecar.Listener{Direction: trace.Inbound, Addr: addr, Table: table})
+	}
+	for _, l := range o.outbound {
+		addr, destination, fixed := strings.Cut(l, "=")
+		table := d.Outbound()
+		if fixed {
+			var err error
+			if table, err = d.To(destination); err != nil {
+				return c, fmt.Errorf("--outbound %q: %w", l, err)
+			}
+		}
+		c.Listeners = append(c.Listeners, sidecar.Listener{Direction: trace.Outbound, Addr: addr, Table: table})
+	}
+	for _, l := range o.gateway {
+		addr, destination, ok := strings.Cut(l, "=")
+		if !ok {
+			return c, fmt.Errorf("--gateway %q: want ADDR=DESTINATION, for example 0.0.0.0:8080=productpage", l)
+		}
+		table, err := d.To(destination)
+		if err != nil {
+			return c, fmt.Errorf("--gateway %q: %w", l, err)
+		}
+		c.Listeners = append(c.Listeners, sidecar.Listener{Direction: trace.Gateway, Addr: addr, Table: table})
+	}
+	return c, nil
+}
+
+// reporter is where spans go; nil without a collector.
+func (o *options) reporter(stderr io.Writer) (*report.Reporter, error) {
+	protocol, collector := "zipkin", o.zipkin
+	if o.otlp != "" {
+		protocol, collector = "otlp", o.otlp
+	}
+	if collector == "" {
+		return nil, nil
+	}
+	return report.New(protocol, report.Options{
+		Collector: collector, Service: o.identity.Service + "." + o.identity.Namespace, Address: o.identity.PodIP,
+		Version: server.Version(), FlushInterval: o.flush, Profile: o.tracing.Profile,
+		Log: slog.New(slog.NewTextHandler(stderr, nil)),
+	})
+}
+
+func (o *options) openLog(stderr io.Writer) (*access.Log, error) {
+	out := stderr
+	if o.accessLog != "-" {
+		f, err := os.OpenFile(o.accessLog, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o644)
+		if err != nil {
+			return nil, fmt.Errorf("--access-log: %w", err)
+		}
+		out = f
+	}
+	return access.New(out, o.accessFormat)
+}
