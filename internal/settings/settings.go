@@ -56,8 +56,10 @@ func From(lookup Lookup) *Env { return &Env{lookup: lookup} }
 
 // Getenv returns the value of a variable without declaring it, and "" when it is not set, as [os.Getenv] does.
 func (e *Env) Getenv(name string) string {
-	value, _ := e.lookup(name)
-	return value
+	if value, set := e.lookup(name); set {
+		return value
+	}
+	return ""
 }
 
 // Declare lists in the help a variable that other code reads.
