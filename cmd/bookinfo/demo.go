@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"flag"
 	"fmt"
 	"io"
 	"log/slog"
@@ -11,30 +12,112 @@ import (
 	"example.com/bookinfo/internal/demo"
 	"example.com/bookinfo/internal/server"
 	"example.com/bookinfo/propagation"
+	"example.com/bookinfo/services/sidecar/trace"
 )
+
+// demoFlags are the switches of the demo.
+type demoFlags struct {
+	json, verbose            bool
+	forward                  string
+	proxy                    string
+	format, asmVersion       string
+	profile                  string
+	sampling                 float64
+	zipkin, otlp, traceViews string
+}
+
+func (f *demoFlags) declare(set *flag.FlagSet, c call) {
+	set.BoolVar(&f.json, "json", false, "print one line of JSON on standard output when ready, with every address")
+	set.BoolVar(&f.verbose, "verbose", false, "log every request on standard error")
+	set.StringVar(&f.forward, "forward", c.getenv("FORWARD_HEADERS"), "`LIST` of trace headers that the services forward: families or names, -name to leave one out, or none; all if empty")
+	set.StringVar(&f.proxy, "proxy", "builtin", "`KIND` of proxy around the services: builtin or none")
+	set.StringVar(&f.format, "format", "", "`FORMAT` that the sidecars write: b3, b3+w3c or w3c (default w3c)")
+	set.StringVar(&f.asmVersion, "asm-version", "", "`VERSION` of ASM whose format the sidecars write: B3 up to 1.18.0.124, W3C after")
+	set.StringVar(&f.profile, "profile", "1.36", "`LINE` of Envoy that the sidecars behave like: 1.36 or 1.40")
+	set.Float64Var(&f.sampling, "sampling", 100, "`PERCENT` of requests that are traced")
+	set.StringVar(&f.zipkin, "zipkin", "", "`URL` of a Zipkin collector for the spans")
+	set.StringVar(&f.otlp, "otlp", "", "`URL` of an OTLP collector for the spans")
+	set.StringVar(&f.traceViews, "trace-url", "", "`URL` of a trace in a viewer, with {traceId} in it; pages link to theirs")
+}
+
+// config checks the switches and makes the demo's configuration of them.
+func (f *demoFlags) config(c call) (demo.Config, error) {
+	cfg := demo.Config{Forward: f.forward, Lookup: c.lookup, Progress: c.stderr, Sampling: f.sampling, TraceURL: f.traceViews}
+	if _, err := propagation.Parse(f.forward); err != nil {
+		return cfg, wrongFlag("forward", f.forward, err.Error())
+	}
+	switch f.proxy {
+	case "builtin":
+		cfg.Sidecars = true
+	case "none":
+	default:
+		return cfg, wrongFlag("proxy", f.proxy, "want builtin or none")
+	}
+	var err error
+	if cfg.Format, err = f.formatInForce(); err != nil {
+		return cfg, err
+	}
+	switch cfg.Profile = trace.Profile(f.profile); cfg.Profile {
+	case trace.Envoy136, trace.Envoy140:
+	default:
+		return cfg, wrongFlag("profile", f.profile, "want 1.36 or 1.40")
+	}
+	if !(f.sampling >= 0 && f.sampling <= 100) {
+		return cfg, wrongFlag("sampling", fmt.Sprint(f.sampling), "want a percentage from 0 to 100")
+	}
+	switch {
+	case f.zipkin != "" && f.otlp != "":
+		return cfg, wrongFlag("otlp", f.otlp, "want one collector, and --zipkin names one")
+	case f.zipkin != "":
+		cfg.Collector = demo.Collector{Protocol: "zipkin", URL: f.zipkin}
+	case f.otlp != "":
+		cfg.Collector = demo.Collector{Protocol: "otlp", URL: f.otlp}
+	}
+	level := slog.LevelWarn
+	if f.verbose {
+		level = slog.LevelInfo
+	}
+	cfg.Log = server.NewLog(c.stderr, server.LogConfig{Format: "text", Level: level})
+	return cfg, nil
+}
+
+func (f *demoFlags) formatInForce() (trace.Format, error) {
+	switch {
+	case f.format != "" && f.asmVersion != "":
+		return "", wrongFlag("format", f.format, "want one of --format and --asm-version")
+	case f.asmVersion != "":
+		format, err := demo.FormatOf(f.asmVersion)
+		if err != nil {
+			return "", &server.UsageError{Err: fmt.Errorf("--asm-version %w", err)}
+		}
+		return format, nil
+	}
+	switch format := trace.Format(f.format); format {
+	case "":
+		return trace.W3C, nil
+	case trace.B3, trace.B3W3C, trace.W3C:
+		return format, nil
+	}
+	return "", wrongFlag("format", f.format, "want b3, b3+w3c or w3c")
+}
+
+func wrongFlag(name, value, want string) error {
+	return &server.UsageError{Err: fmt.Errorf("--%s %q: %s", name, value, want)}
+}
 
 // demoCommand runs the demo until it is interrupted.
 func demoCommand(ctx context.Context, c call) error {
-	flags := c.flags("demo", "[flags]")
-	asJSON := flags.Bool("json", false, "print one line of JSON on standard output when ready, with every address")
-	forward := flags.String("forward", c.getenv("FORWARD_HEADERS"), "`LIST` of trace headers that the services forward: families or names, -name to leave one out, or none; default all")
-	verbose := flags.Bool("verbose", false, "log every request on standard error")
-	if err := c.parse(flags, 0, 0); err != nil {
+	set := c.flags("demo", "[flags]")
+	var flags demoFlags
+	flags.declare(set, c)
+	if err := c.parse(set, 0, 0); err != nil {
 		return err
 	}
-	if _, err := propagation.Parse(*forward); err != nil {
-		return &server.UsageError{Err: fmt.Errorf("--forward: %w", err)}
+	cfg, err := flags.config(c)
+	if err != nil {
+		return err
 	}
-	level := slog.LevelWarn
-	if *verbose {
-		level = slog.LevelInfo
-	}
-	running, err := demo.Start(ctx, demo.Config{
-		Forward:  *forward,
-		Lookup:   c.lookup,
-		Log:      server.NewLog(c.stderr, server.LogConfig{Format: "text", Level: level}),
-		Progress: c.stderr,
-	})
+	running, err := demo.Start(ctx, cfg)
 	if err != nil {
 		return err
 	}
@@ -45,10 +128,10 @@ func demoCommand(ctx context.Context, c call) error {
 	}
 	defer withdraw() //nolint:errcheck // a file left behind is recognised by who reads it
 
-	if *asJSON {
+	if flags.json {
 		err = json.NewEncoder(c.stdout).Encode(running.Info())
 	} else {
-		err = describe(c.stdout, running)
+		err = describe(c.stdout, running, cfg)
 	}
 	if err != nil {
 		return err
@@ -63,11 +146,14 @@ func demoCommand(ctx context.Context, c call) error {
 }
 
 // describe prints where to begin and what listens where.
-func describe(w io.Writer, running *demo.Demo) error {
+func describe(w io.Writer, running *demo.Demo, cfg demo.Config) error {
 	info := running.Info()
 	table := tabwriter.NewWriter(w, 0, 0, 3, ' ', 0)
 	fmt.Fprintf(table, "Bookinfo is ready. Open %s/productpage and sign in as jason, with any password.\n", info.Entry())
-	fmt.Fprintf(table, "Everything else starts at %s. Ctrl-C stops it all.\n\n", info.Control)
+	fmt.Fprintf(table, "The demo's own page is %s. Ctrl-C stops everything.\n\n", info.Control)
+	if cfg.Sidecars {
+		fmt.Fprintf(table, "The sidecars write %s, as Envoy %s does, and sample %g %% of the requests.\n\n", cfg.Format, cfg.Profile, cfg.Sampling)
+	}
 	fmt.Fprintln(table, "WORKLOAD\tADDRESS\tPOD\tPOD IP")
 	for _, row := range running.Rows() {
 		fmt.Fprintf(table, "%s\t%s\t%s\t%s\n", row.Name, row.Address, row.Pod, row.PodIP)

@@ -10,19 +10,32 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
 
+	"example.com/bookinfo/internal/mesh"
 	"example.com/bookinfo/internal/server"
 	"example.com/bookinfo/internal/settings"
 	"example.com/bookinfo/internal/telemetry"
+	"example.com/bookinfo/services/sidecar/trace"
 )
 
 // Config is what a demo is started with.
 type Config struct {
 	// Forward is the list of headers that the services pass on, as FORWARD_HEADERS holds it; empty means all.
 	Forward string
+	// Sidecars puts the mesh's stand-in around the services; without it they call each other directly, in turn.
+	Sidecars bool
+	// Format, Profile and Sampling (percent) are those of every sidecar.
+	Format   trace.Format
+	Profile  trace.Profile
+	Sampling float64
+	// Collector takes the sidecars' spans.
+	Collector Collector
+	// TraceURL is the address of a trace in the collector's pages, with {traceId} in it; empty for none.
+	TraceURL string
 	// Lookup finds the OTEL_* variables that the services follow; their other settings are the demo's.
 	Lookup settings.Lookup
 	// Log gets what the services have to say.
@@ -54,6 +67,7 @@ type Demo struct {
 	cfg   Config
 	info  Info
 	rows  []Row
+	mesh  *mesh.Mesh
 	names *names
 
 	closers []func() error
@@ -63,7 +77,7 @@ type Demo struct {
 
 // Row is one line of the table of what listens where.
 type Row struct {
-	Name, Address, Pod, PodIP, About string
+	Name, Address, Pod, PodIP string
 }
 
 // Start starts everything and returns once all of it answers. Close stops it.
@@ -76,12 +90,20 @@ func Start(ctx context.Context, cfg Config) (*Demo, error) {
 }
 
 func (d *Demo) start(ctx context.Context) error {
-	for i, w := range workloads() {
-		if err := d.startWorkload(ctx, i, w); err != nil {
+	if err := d.startMesh(); err != nil {
+		return err
+	}
+	for _, w := range workloads() {
+		if err := d.startWorkload(ctx, w); err != nil {
 			return fmt.Errorf("%s: %w", w.name(), err)
 		}
 	}
 	d.info.Productpage = d.info.Services["productpage-v1"]
+	if d.cfg.Sidecars {
+		if err := d.startGateway(ctx); err != nil {
+			return fmt.Errorf("gateway: %w", err)
+		}
+	}
 	return d.startControl(ctx)
 }
 
@@ -94,25 +116,68 @@ func (d *Demo) Rows() []Row { return d.rows }
 // Failed yields the error of a part that stopped by itself.
 func (d *Demo) Failed() <-chan error { return d.failed }
 
-// Close stops everything. What is in flight is cut.
+// stopTimeout bounds Close: nobody waits longer than a second for Ctrl-C.
+const stopTimeout = 800 * time.Millisecond
+
+// Close stops everything at once. What is in flight is cut.
 func (d *Demo) Close() error {
 	var err error
 	d.once.Do(func() {
-		for i := len(d.closers) - 1; i >= 0; i-- {
-			err = errors.Join(err, d.closers[i]())
+		stopped := make(chan error, len(d.closers))
+		for _, stop := range d.closers {
+			go func() { stopped <- stop() }()
+		}
+		timeout := time.After(stopTimeout)
+		for range d.closers {
+			select {
+			case e := <-stopped:
+				err = errors.Join(err, e)
+			case <-timeout:
+				return
+			}
 		}
 	})
 	return err
 }
 
-// startWorkload serves one version of one service, as its binary would.
-func (d *Demo) startWorkload(ctx context.Context, i int, w workload) error {
-	env := settings.From(d.environment(w))
-	tel, err := telemetry.Start(ctx, env.Getenv, w.service+"."+namespace)
+func (d *Demo) onClose(stop func() error) { d.closers = append(d.closers, stop) }
+
+func (d *Demo) progress(format string, args ...any) {
+	fmt.Fprintf(d.cfg.Progress, format+"\n", args...)
+}
+
+// startWorkload serves one version of one service, as its binary would, with a sidecar beside it.
+func (d *Demo) startWorkload(ctx context.Context, w workload) error {
+	pod, err := d.pod(w.name())
 	if err != nil {
 		return err
 	}
-	d.closers = append(d.closers, func() error {
+	way := &outbound{}
+	dial := way.dial
+	if !d.cfg.Sidecars {
+		dial = d.names.dial
+	}
+	address, err := d.startApplication(ctx, w, pod, dial)
+	if err != nil {
+		return err
+	}
+	d.info.Services[w.name()] = "http://" + address
+	d.rows = append(d.rows, Row{Name: w.name(), Address: "http://" + address, Pod: pod.Pod, PodIP: pod.IP})
+	d.names.add(fmt.Sprintf("%s:%d", w.service, firstPort), address)
+	if d.cfg.Sidecars {
+		return d.startSidecar(ctx, pod, address, way)
+	}
+	return nil
+}
+
+// startApplication serves the workload's own part and returns where it listens.
+func (d *Demo) startApplication(ctx context.Context, w workload, pod *mesh.Workload, dial dialFunc) (string, error) {
+	env := settings.From(d.environment(w, pod))
+	tel, err := telemetry.Start(ctx, env.Getenv, w.service+"."+namespace)
+	if err != nil {
+		return "", err
+	}
+	d.onClose(func() error {
 		ctx, cancel := context.WithTimeout(context.Background(), flushTimeout)
 		defer cancel()
 		return tel.Shutdown(ctx)
@@ -121,20 +186,13 @@ func (d *Demo) startWorkload(ctx context.Context, i int, w workload) error {
 	registry := server.NewRegistry()
 	handler, err := w.build(env, parts{
 		Parts: server.Parts{Log: log, Registry: registry, Transport: tel.Transport},
-		dial:  d.names.dial,
+		dial:  dial,
 	})
 	if err = errors.Join(env.Err(), err); err != nil {
-		return err
+		return "", err
 	}
 	observer := server.Observer{Log: log, Registry: registry, Trace: tel.Handler}
-	address, err := d.serve(ctx, w.name(), w.port, observer.Handler(handler))
-	if err != nil {
-		return err
-	}
-	d.names.add(fmt.Sprintf("%s:%d", w.service, firstPort), address)
-	d.info.Services[w.name()] = "http://" + address
-	d.rows = append(d.rows, Row{Name: w.name(), Address: "http://" + address, Pod: w.pod(), PodIP: podIP(i)})
-	return nil
+	return d.serve(ctx, w.name(), w.port, observer.Handler(handler))
 }
 
 // namespace is the Kubernetes namespace that the workloads say they are in.
@@ -145,8 +203,11 @@ const flushTimeout = 300 * time.Millisecond
 
 // environment is what the process of a workload would find: its Deployment's variables, and OpenTelemetry's from
 // outside.
-func (d *Demo) environment(w workload) settings.Lookup {
-	fixed := map[string]string{"HOSTNAME": w.pod(), "FORWARD_HEADERS": d.cfg.Forward}
+func (d *Demo) environment(w workload, pod *mesh.Workload) settings.Lookup {
+	fixed := map[string]string{"HOSTNAME": pod.Pod, "FORWARD_HEADERS": d.cfg.Forward}
+	if d.cfg.TraceURL != "" {
+		fixed["TRACE_URL"] = d.cfg.TraceURL
+	}
 	for name, value := range w.env {
 		fixed[name] = value
 	}
@@ -154,7 +215,7 @@ func (d *Demo) environment(w workload) settings.Lookup {
 		if value, set := fixed[name]; set {
 			return value, true
 		}
-		if len(name) > 5 && name[:5] == "OTEL_" && d.cfg.Lookup != nil {
+		if strings.HasPrefix(name, "OTEL_") && d.cfg.Lookup != nil {
 			return d.cfg.Lookup(name)
 		}
 		return "", false
@@ -169,7 +230,7 @@ func (d *Demo) serve(ctx context.Context, name string, port int, handler http.Ha
 		return "", err
 	}
 	srv := server.HTTP(handler, d.cfg.Log.With("workload", name))
-	d.closers = append(d.closers, srv.Close)
+	d.onClose(srv.Close)
 	go func() {
 		if err := srv.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
 			select {
@@ -188,7 +249,7 @@ func (d *Demo) listen(ctx context.Context, name string, port int) (net.Listener,
 	}
 	listener, err = server.Listen(ctx, loopback, 0)
 	if err == nil {
-		fmt.Fprintf(d.cfg.Progress, "Port %d is taken, so %s listens on %s.\n", port, name, listener.Addr())
+		d.progress("Port %d is taken, so %s listens on %s.", port, name, listener.Addr())
 	}
 	return listener, err
 }

@@ -1,10 +1,7 @@
 package demo
 
 import (
-	"fmt"
-	"hash/fnv"
 	"net/http"
-	"strings"
 
 	"example.com/bookinfo/internal/server"
 	"example.com/bookinfo/internal/settings"
@@ -75,24 +72,3 @@ func buildReviews(env *settings.Env, p parts) (http.Handler, error) {
 
 // name is the workload's, such as reviews-v3.
 func (w workload) name() string { return w.service + "-" + w.version }
-
-// pod returns an invented pod name, in the form that Kubernetes gives to the pods of a Deployment. It is the same in
-// every run, so that it can be looked up again.
-func (w workload) pod() string {
-	const alphabet = "bcdfghjklmnpqrstvwxz2456789" // Kubernetes' own: no vowels, no words
-	sum := fnv.New64a()
-	_, _ = sum.Write([]byte(w.name()))
-	n := sum.Sum64()
-	letters := func(count int) string {
-		var b strings.Builder
-		for range count {
-			b.WriteByte(alphabet[n%uint64(len(alphabet))])
-			n /= uint64(len(alphabet))
-		}
-		return b.String()
-	}
-	return w.name() + "-" + letters(8) + "-" + letters(5)
-}
-
-// podIP returns an invented address for the pod of the workload at index i.
-func podIP(i int) string { return fmt.Sprintf("10.244.0.%d", 11+i) }
