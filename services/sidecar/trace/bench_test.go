@@ -23,16 +23,16 @@ func benchmark(b *testing.B, direction trace.Direction, format trace.Format) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	came := header.Fields{
-		{"user-agent", "Go-http-client/1.1"}, {"accept", "*/*"}, {"accept-encoding", "gzip"}, {"end-user", "jason"},
-		{"x-request-id", "3f1a9c20-7b1d-9e44-8a51-0c2f6d7e8b90"}, {"x-forwarded-proto", "http"},
-		{"x-b3-traceid", "463ac35c9f6413ad48485a3953bb6124"}, {"x-b3-spanid", "a2fb4a1d1a96d312"},
-		{"x-b3-sampled", "1"}, {"traceparent", "00-463ac35c9f6413ad48485a3953bb6124-a2fb4a1d1a96d312-01"},
-		{"tracestate", ""},
-	}
+	came := lines(
+		"user-agent", "Go-http-client/1.1", "accept", "*/*", "accept-encoding", "gzip", "end-user", "jason",
+		"x-request-id", "3f1a9c20-7b1d-9e44-8a51-0c2f6d7e8b90", "x-forwarded-proto", "http",
+		"x-b3-traceid", "463ac35c9f6413ad48485a3953bb6124", "x-b3-spanid", "a2fb4a1d1a96d312",
+		"x-b3-sampled", "1", "traceparent", "00-463ac35c9f6413ad48485a3953bb6124-a2fb4a1d1a96d312-01",
+		"tracestate", "",
+	)
 	cluster := trace.NewCluster("outbound|9080||details.default.svc.cluster.local")
 	operation := trace.Operation{Name: "details.default.svc.cluster.local:9080/*", Propagate: true}
-	response := header.Fields{{"content-type", "application/json"}, {"date", "Sun, 22 Nov 2026 22:00:00 GMT"}}
+	response := lines("content-type", "application/json", "date", "Sun, 22 Nov 2026 22:00:00 GMT")
 	fields := make(header.Fields, 0, 32)
 	answer := make(header.Fields, 0, 32)
 	var x trace.Exchange
