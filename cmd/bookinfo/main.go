@@ -40,6 +40,7 @@ type call struct {
 func commands() []command {
 	return []command{
 		{"demo", "run the whole suite in one process on this machine", demoCommand},
+		{"load", "send load to the demo or another Bookinfo and tell how it went", loadCommand},
 	}
 }
 
