@@ -116,9 +116,7 @@ func (s *Store) summary(slot uint32) backend.Summary {
 	if sum.RequestID == "" && e.reqHi|e.reqLo != 0 {
 		sum.RequestID = formatUUID(e.reqHi, e.reqLo)
 	}
-	if s.opts.Findings != nil {
-		sum.Findings = s.opts.Findings(s.spans(slot))
-	}
+	sum.Findings = s.findings(slot)
 	return sum
 }
 

@@ -170,7 +170,7 @@ func (m *matcher) trace(slot uint32) bool {
 		return false
 	}
 	if m.q.Finding != "" {
-		return m.s.opts.Findings != nil && slices.Contains(m.s.opts.Findings(m.s.spans(slot)), m.q.Finding)
+		return slices.Contains(m.s.findings(slot), m.q.Finding)
 	}
 	return true
 }

@@ -49,6 +49,9 @@ type Store struct {
 	evicted   int64
 	twice     int64
 
+	findingsMu sync.Mutex
+	found      map[uint32]found // by slot
+
 	watchMu  sync.Mutex
 	watchers map[*watcher]struct{}
 }
@@ -65,7 +68,7 @@ func New(o Options) *Store {
 	s := &Store{
 		opts: o, seed: [2]maphash.Seed{maphash.MakeSeed(), maphash.MakeSeed()},
 		traces: newTraces(), rollups: newRollups(o.MaxBytes / 16), long: map[uint32]*longTrace{},
-		watchers: map[*watcher]struct{}{}, nextSeq: 1,
+		watchers: map[*watcher]struct{}{}, found: map[uint32]found{}, nextSeq: 1,
 	}
 	s.shaper.seeds = s.seed
 	return s
