@@ -44,7 +44,7 @@ func bookinfo() doctor.Knowledge {
 		"reviews.default":     {"ratings.default"},
 	}
 	return doctor.Knowledge{
-		Callees: func(application, _ string) []string { return callees[application] },
+		Callees: func(server *span.Span) []string { return callees[server.Service] },
 		Serves: func(application string) bool {
 			return slices.Contains([]string{"productpage.default", "details.default", "reviews.default", "ratings.default"}, application)
 		},

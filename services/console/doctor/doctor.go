@@ -74,8 +74,8 @@ type Evidence struct {
 // Knowledge is what earlier traces tell about the mesh. The zero value knows nothing: what can be told only by
 // comparison (TraceStops, NoSidecar) is not found then.
 type Knowledge struct {
-	// Callees lists whom an application calls while it serves a request whose span has that name.
-	Callees func(application, name string) []string
+	// Callees lists whom the application of a SERVER span always calls while it serves such a request.
+	Callees func(server *span.Span) []string
 	// Serves tells whether an application has reported SERVER spans.
 	Serves func(application string) bool
 }
@@ -112,23 +112,30 @@ func Examine(spans []span.Span, known Knowledge, now time.Time) []Finding {
 // Related reports whether a trace belongs to the request of another: they share an x-request-id, or one trace id is
 // the right half of the other, or a fragment begins inside a SERVER span of an application that it comes from.
 func Related(main, other []span.Span) bool {
+	ids, halves := map[string]bool{}, map[uint64]span.TraceID{}
+	servers := map[string][]*span.Span{}
+	for i := range main {
+		m := &main[i]
+		if id := m.RequestID(); id != "" {
+			ids[id] = true
+		}
+		halves[m.TraceID.Lo] = m.TraceID
+		if m.Kind == span.KindServer {
+			servers[m.Service] = append(servers[m.Service], m)
+		}
+	}
 	for i := range other {
 		o := &other[i]
-		for j := range main {
-			m := &main[j]
-			if id := m.RequestID(); id != "" && id == o.RequestID() {
-				return true
-			}
-			if m.TraceID.Lo == o.TraceID.Lo && m.TraceID != o.TraceID {
-				return true
-			}
+		if ids[o.RequestID()] {
+			return true
 		}
-		if o.ParentID == 0 && (o.Kind == span.KindClient || o.Kind == span.KindProducer) {
-			for j := range main {
-				if m := &main[j]; m.Kind == span.KindServer && m.Service == o.Service && within(o, m) && samePlace(o, m) {
-					return true
-				}
-			}
+		if half, ok := halves[o.TraceID.Lo]; ok && half != o.TraceID {
+			return true
+		}
+		if o.ParentID == 0 && o.Kind != span.KindConsumer && slices.ContainsFunc(servers[o.Service], func(m *span.Span) bool {
+			return m.TraceID != o.TraceID && within(o, m) && samePlace(o, m)
+		}) {
+			return true
 		}
 	}
 	return false

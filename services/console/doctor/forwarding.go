@@ -124,7 +124,7 @@ func (r *request) silence() {
 			if !fromProxy(s) || s.Error() && len(r.children[i]) == 0 && s.HTTPStatus() != "200" {
 				continue // it may have failed before it called anybody
 			}
-			usual := r.known.Callees(application, s.Name)
+			usual := r.known.Callees(s)
 			if len(usual) == 0 || len(r.children[i]) > 0 || r.rootsDuring(i) {
 				continue
 			}

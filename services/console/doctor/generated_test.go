@@ -33,8 +33,8 @@ func (m mesh) knowledge() doctor.Knowledge {
 		return app
 	}
 	return doctor.Knowledge{
-		Callees: func(application, _ string) (callees []string) {
-			if app := number(application); app >= 0 {
+		Callees: func(server *span.Span) (callees []string) {
+			if app := number(server.Service); app >= 0 {
 				for _, c := range m.calls[app] {
 					callees = append(callees, name(c))
 				}

@@ -27,7 +27,7 @@ type key struct {
 
 func newRequest(spans []span.Span, known Knowledge) *request {
 	if known.Callees == nil {
-		known.Callees = func(string, string) []string { return nil }
+		known.Callees = func(*span.Span) []string { return nil }
 	}
 	if known.Serves == nil {
 		known.Serves = func(string) bool { return false }
