@@ -40,6 +40,9 @@ type call struct {
 func commands() []command {
 	return []command{
 		{"demo", "run the whole suite in one process on this machine", demoCommand},
+		{"trace", "list, show, export and import traces", traceCommand},
+		{"break", "break the forwarding of one service of the demo", breakCommand},
+		{"mend", "mend what break broke", mendCommand},
 		{"load", "send load to the demo or another Bookinfo and tell how it went", loadCommand},
 	}
 }
