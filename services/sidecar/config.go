@@ -53,6 +53,7 @@ type Identity struct {
 	MeshID         string // "cluster.local" if empty
 	ServiceAccount string // sent to other workloads as the caller's principal; none is if empty
 	Zone           string // may be empty
+	NodeID         string // "sidecar~IP~POD.NAMESPACE~NAMESPACE.svc.cluster.local" if empty, at a gateway "router~..."
 }
 
 // Listener is one address that a sidecar listens on.
@@ -93,9 +94,12 @@ func (i Identity) node(gateway bool) (trace.Node, error) {
 	if gateway {
 		kind = "router"
 	}
+	id := i.NodeID
+	if id == "" {
+		id = kind + "~" + i.PodIP + "~" + i.Pod + "." + i.Namespace + "~" + i.Namespace + ".svc.cluster.local"
+	}
 	return trace.Node{
-		ID:      kind + "~" + i.PodIP + "~" + i.Pod + "." + i.Namespace + "~" + i.Namespace + ".svc.cluster.local",
-		Service: i.Service + "." + i.Namespace, Address: ip, Zone: i.Zone,
+		ID: id, Service: i.Service + "." + i.Namespace, Address: ip, Zone: i.Zone,
 		CanonicalService: i.Service, CanonicalRevision: i.Version,
 		MeshID: i.MeshID, Namespace: i.Namespace, ClusterID: i.ClusterID,
 	}, nil

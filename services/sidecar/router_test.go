@@ -3,7 +3,6 @@ package sidecar_test
 import (
 	"bufio"
 	"context"
-	"encoding/json"
 	"fmt"
 	"net"
 	"strconv"
@@ -110,7 +109,7 @@ func newBench(t testing.TB) *bench {
 	return &bench{app: newApp(t), mirror: newApp(t), refused: ln.Addr().String()}
 }
 
-const hangingAddr = "192.0.2.1:9"
+const hangingAddr = "127.0.0.1:9"
 
 // dial lets the hanging endpoint hang.
 func dial(ctx context.Context, network, addr string) (net.Conn, error) {
@@ -187,6 +186,7 @@ func identity() sidecar.Identity {
 	return sidecar.Identity{
 		Service: "server", Version: "v1", Namespace: "default", Pod: "server-v1-0", PodIP: "10.0.0.7",
 		ClusterID: "Kubernetes", MeshID: "cluster.local",
+		NodeID: "sidecar~10.0.0.7~server-v1-0.default~default.svc.cluster.local",
 	}
 }
 
@@ -323,5 +323,3 @@ func (c *collector) took() []trace.Span {
 	c.spans = nil
 	return s
 }
-
-var _ = json.Marshal

@@ -36,6 +36,7 @@ func (x *exchange) traceRoute() {
 // beginTry counts a request to host in and writes the trace context for it.
 func (x *exchange) beginTry(host *upstream.Host) {
 	x.host = host
+	x.tracing.request.Path, x.tracing.request.Host = x.path, x.req.Host // a rewrite may have changed them
 	x.admitted = x.cluster.Begin()
 	if x.admitted {
 		x.endpoint = host.Endpoint
@@ -52,7 +53,9 @@ func (x *exchange) endTry(out outcome, canceled bool) {
 	if out.answered {
 		r.Status, r.Header, r.Trailer = x.resp.Status, x.resp.Fields, x.trailers
 	}
-	r.Flags = out.flag
+	if out.timeout != routeTimeout { // that one is the exchange's, not the try's
+		r.Flags = out.flag
+	}
 	if x.admitted {
 		r.Address = x.host.Endpoint.Address
 	}
