@@ -13,7 +13,6 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net"
-	"reflect"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -178,11 +177,11 @@ func (l *listener) put(table *route.Table) error {
 		f.clusters[r] = upstream.NewCluster(r, before[r.Name])
 		f.names[r] = trace.NewCluster(r.Name)
 	}
-	if config := s.config.tracingOf(l.config, table); old != nil && reflect.DeepEqual(config, old.tracer.Config()) {
-		f.tracer = old.tracer // it keeps counting
-	} else if f.tracer, err = trace.New(config, node, s.config.Reporter, trace.Options{
-		Random: s.config.Random, Getenv: s.config.Getenv,
-	}); err != nil {
+	o := trace.Options{Random: s.config.Random, Getenv: s.config.Getenv}
+	if old != nil {
+		o.Counters = old.tracer.Counters() // they go on, and the admin port has them
+	}
+	if f.tracer, err = trace.New(s.config.tracingOf(l.config, table), node, s.config.Reporter, o); err != nil {
 		return err
 	}
 	l.force.Store(f)
