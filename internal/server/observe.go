@@ -124,7 +124,7 @@ func (o observed) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			rec.status = http.StatusOK
 		}
 		took := time.Since(start)
-		logRequest(o.log, r, rec, took)
+		logRequest(o.log, r, rec, start, took)
 		route := rec.route.RoutePattern()
 		o.durations.observe(r.Method, route, rec.status, took)
 		telemetry.NameByRoute(r.Context(), r.Method, route)
