@@ -43,6 +43,9 @@ func newCaller(u *url.URL, userAgent string, o *Options) (*caller, error) {
 	if o.Address != "" {
 		m.Set("x-forwarded-for", o.Address)
 	}
+	for name, values := range o.Headers {
+		m.Set(name, values...)
+	}
 	return &caller{connection: connection, metadata: m}, nil
 }
 

@@ -3,6 +3,7 @@ package report
 import (
 	"bytes"
 	"context"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"io"
@@ -32,6 +33,13 @@ func newPoster(u *url.URL, contentType, userAgent string, o *Options) *poster {
 	}
 	if o.Address != "" {
 		header.Set("X-Forwarded-For", o.Address)
+	}
+	if password, ok := u.User.Password(); ok {
+		credentials := u.User.Username() + ":" + password
+		header.Set("Authorization", "Basic "+base64.StdEncoding.EncodeToString([]byte(credentials)))
+	}
+	for name, values := range o.Headers {
+		header[http.CanonicalHeaderKey(name)] = values
 	}
 	return &poster{url: u, header: header, transport: &http.Transport{
 		DialContext:            (&net.Dialer{Timeout: o.Timeout}).DialContext,

@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"net/url"
 	"strings"
 	"sync"
@@ -30,6 +31,7 @@ type Options struct {
 	Timeout       time.Duration // of one report [5s for Zipkin, 10s for OTLP]
 	QueueBytes    int           // encoded spans that wait or are in flight; more are dropped [4 MiB]
 	Profile       trace.Profile // OTLP's span flags differ
+	Headers       http.Header   // sent with every report: a token, for example
 	Log           *slog.Logger  // failures, once a minute [none]
 }
 
@@ -98,13 +100,13 @@ func New(protocol string, o Options) (*Reporter, error) {
 	case "zipkin":
 		c, err := newZipkin(&o)
 		if err != nil {
-			return nil, fmt.Errorf("zipkin %q: %w", o.Collector, err)
+			return nil, fmt.Errorf("zipkin %q: %w", Redacted(o.Collector), err)
 		}
 		return start("zipkin", c, o), nil
 	case "otlp":
 		c, err := newOTLP(&o)
 		if err != nil {
-			return nil, fmt.Errorf("otlp %q: %w", o.Collector, err)
+			return nil, fmt.Errorf("otlp %q: %w", Redacted(o.Collector), err)
 		}
 		return start("opentelemetry", c, o), nil
 	}
@@ -130,6 +132,28 @@ func parseCollector(raw, path string, schemes ...string) (*url.URL, error) {
 		return u, nil
 	}
 	return nil, fmt.Errorf("want a URL with the scheme %s", strings.Join(schemes, " or "))
+}
+
+// Redacted returns a collector's URL without the secrets that one may hold, for logs and dumps: user and password, the
+// query, and the token that Managed Service for OpenTelemetry has in the path of its endpoints (/adapt_TOKEN/…).
+func Redacted(collector string) string {
+	if u, err := url.Parse(collector); err == nil && (u.User != nil || u.RawQuery != "") {
+		if u.User != nil {
+			u.User = url.User("xxx")
+		}
+		if u.RawQuery != "" {
+			u.RawQuery = "xxx"
+		}
+		collector = u.String()
+	}
+	before, after, found := strings.Cut(collector, "/adapt_")
+	if !found {
+		return collector
+	}
+	if slash := strings.IndexByte(after, '/'); slash >= 0 {
+		return before + "/adapt_xxx" + after[slash:]
+	}
+	return before + "/adapt_xxx"
 }
 
 func start(name string, c codec, o Options) *Reporter {
@@ -277,7 +301,7 @@ func (r *Reporter) count(err error) {
 	if now := time.Now(); r.logged.IsZero() || now.Sub(r.logged) >= time.Minute {
 		r.logged = now
 		r.options.Log.Warn("the collector did not take the spans",
-			"collector", r.options.Collector, "reason", err.Error(),
+			"collector", Redacted(r.options.Collector), "reason", err.Error(),
 			"reports_dropped", r.counters.ReportsDropped.Load(), "spans_dropped", r.counters.SpansDropped.Load())
 	}
 }

@@ -3,6 +3,7 @@ package report
 import (
 	"context"
 	"io"
+	"log/slog"
 	"maps"
 	"net"
 	"net/http"
@@ -157,6 +158,51 @@ func TestGRPCRefusal(t *testing.T) {
 	}
 	if got := reporter.Counters().ReportsDropped.Load(); got != 1 || len(c.requests) != 1 {
 		t.Errorf("%d reports dropped after %d tries, want 1 and no second try", got, len(c.requests))
+	}
+}
+
+// A token goes out with every report, over HTTP and gRPC, and stays out of the log.
+func TestHeadersAndSecrets(t *testing.T) {
+	o := Options{Service: "a", Version: "test", Headers: http.Header{"Authentication": {"secret"}}}
+	got := make(chan string, 1)
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		user, password, _ := r.BasicAuth()
+		got <- r.URL.Path + " " + r.Header.Get("Authentication") + " " + user + ":" + password
+	}))
+	defer server.Close()
+	var log strings.Builder
+	o.Collector, o.Log = strings.Replace(server.URL, "//", "//me:secret@", 1)+"/adapt_secret/api/v2/spans", slog.New(slog.NewTextHandler(&log, nil))
+	reporter, err := New("zipkin", o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	reporter.Report(span())
+	if err := reporter.Close(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if seen := <-got; seen != "/adapt_secret/api/v2/spans secret me:secret" {
+		t.Errorf("the collector saw %q", seen)
+	}
+	if !strings.Contains(log.String(), "adapt_xxx") || strings.Contains(log.String(), "secret") {
+		t.Errorf("logged: %s", &log)
+	}
+	var c *grpcCollector
+	o.Collector, c = serveGRPC(t, nil)
+	if reporter, err = New("otlp", o); err != nil {
+		t.Fatal(err)
+	}
+	reporter.Report(span())
+	if err := reporter.Close(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if md := <-c.metadata; strings.Join(md.Get("authentication"), ",") != "secret" {
+		t.Errorf("the metadata are %v", md)
+	}
+	if got := Redacted("http://host/adapt_secret"); got != "http://host/adapt_xxx" {
+		t.Errorf("redacted to %s", got)
+	}
+	if got := Redacted("https://user:secret@host:1/v1/traces?key=secret"); got != "https://xxx@host:1/v1/traces?xxx" {
+		t.Errorf("redacted to %s", got)
 	}
 }
 
