@@ -119,9 +119,11 @@ func (s *Sidecar) shut() {
 	}
 }
 
-// Close stops accepting, lets exchanges in flight end for a few seconds, and cuts the rest.
+// Close stops accepting, lets exchanges in flight end for a few seconds, and cuts the rest. Only the first call acts.
 func (s *Sidecar) Close() error {
-	s.closing.Store(true)
+	if s.closing.Swap(true) {
+		return nil
+	}
 	s.cancel()
 	s.shut()
 	ended := make(chan struct{})
