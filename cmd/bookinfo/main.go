@@ -43,6 +43,7 @@ func commands() []command {
 		{"trace", "list, show, export and import traces", traceCommand},
 		{"break", "break the forwarding of one service of the demo", breakCommand},
 		{"mend", "mend what break broke", mendCommand},
+		{"check", "tell whether a service forwards its trace headers", checkCommand},
 		{"load", "send load to the demo or another Bookinfo and tell how it went", loadCommand},
 	}
 }
