@@ -4,6 +4,7 @@ package demo
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
@@ -15,6 +16,7 @@ import (
 	"syscall"
 	"time"
 
+	"example.com/bookinfo/internal/breakage"
 	"example.com/bookinfo/internal/mesh"
 	"example.com/bookinfo/internal/server"
 	"example.com/bookinfo/internal/settings"
@@ -32,9 +34,9 @@ type Config struct {
 	Format   trace.Format
 	Profile  trace.Profile
 	Sampling float64
-	// Collector takes the sidecars' spans.
+	// Collector takes the sidecars' spans in place of the demo's own console.
 	Collector Collector
-	// TraceURL is the address of a trace in the collector's pages, with {traceId} in it; empty for none.
+	// TraceURL is the address of a trace in the collector's pages, with {traceId} in it; the console's if empty.
 	TraceURL string
 	// Lookup finds the OTEL_* variables that the services follow; their other settings are the demo's.
 	Lookup settings.Lookup
@@ -69,6 +71,12 @@ type Demo struct {
 	rows  []Row
 	mesh  *mesh.Mesh
 	names *names
+	// breakers make the services that call others forward wrongly, by service.
+	breakers map[string]*breakage.Breaker
+	drive    driver
+	// life ends with the demo; what runs in the background ends with it.
+	life context.Context
+	end  context.CancelFunc
 
 	closers []func() error
 	once    sync.Once
@@ -82,7 +90,14 @@ type Row struct {
 
 // Start starts everything and returns once all of it answers. Close stops it.
 func Start(ctx context.Context, cfg Config) (*Demo, error) {
-	d := &Demo{cfg: cfg, names: newNames(), failed: make(chan error, 1), info: Info{Services: map[string]string{}}}
+	d := &Demo{
+		cfg: cfg, names: newNames(), failed: make(chan error, 1), info: Info{Services: map[string]string{}},
+		breakers: map[string]*breakage.Breaker{},
+	}
+	d.life, d.end = context.WithCancel(context.WithoutCancel(ctx))
+	for _, service := range callers() {
+		d.breakers[service] = breakage.NewBreaker(func(b []byte) { _, _ = rand.Read(b) }) // never fails
+	}
 	if err := d.start(ctx); err != nil {
 		return nil, errors.Join(err, d.Close())
 	}
@@ -92,6 +107,11 @@ func Start(ctx context.Context, cfg Config) (*Demo, error) {
 func (d *Demo) start(ctx context.Context) error {
 	if err := d.startMesh(); err != nil {
 		return err
+	}
+	if d.cfg.Collector.URL == "" {
+		if err := d.startConsole(ctx); err != nil {
+			return fmt.Errorf("console: %w", err)
+		}
 	}
 	for _, w := range workloads() {
 		if err := d.startWorkload(ctx, w); err != nil {
@@ -123,6 +143,7 @@ const stopTimeout = 800 * time.Millisecond
 func (d *Demo) Close() error {
 	var err error
 	d.once.Do(func() {
+		d.end()
 		stopped := make(chan error, len(d.closers))
 		for _, stop := range d.closers {
 			go func() { stopped <- stop() }()
@@ -138,6 +159,14 @@ func (d *Demo) Close() error {
 		}
 	})
 	return err
+}
+
+// fail ends the demo because a part of it ended by itself.
+func (d *Demo) fail(err error) {
+	select {
+	case d.failed <- err:
+	default: // one failure is enough
+	}
 }
 
 func (d *Demo) onClose(stop func() error) { d.closers = append(d.closers, stop) }
@@ -182,10 +211,14 @@ func (d *Demo) startApplication(ctx context.Context, w workload, pod *mesh.Workl
 		defer cancel()
 		return tel.Shutdown(ctx)
 	})
+	carry := tel.Transport
+	if breaker := d.breakers[w.service]; breaker != nil {
+		carry = func(base http.RoundTripper) http.RoundTripper { return tel.Transport(breaker.Transport(base)) }
+	}
 	log := d.cfg.Log.With("workload", w.name())
 	registry := server.NewRegistry()
 	handler, err := w.build(env, parts{
-		Parts: server.Parts{Log: log, Registry: registry, Transport: tel.Transport},
+		Parts: server.Parts{Log: log, Registry: registry, Transport: carry},
 		dial:  dial,
 	})
 	if err = errors.Join(env.Err(), err); err != nil {
@@ -233,10 +266,7 @@ func (d *Demo) serve(ctx context.Context, name string, port int, handler http.Ha
 	d.onClose(srv.Close)
 	go func() {
 		if err := srv.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
-			select {
-			case d.failed <- fmt.Errorf("%s: %w", name, err):
-			default: // one failure is enough to end the demo
-			}
+			d.fail(fmt.Errorf("%s: %w", name, err))
 		}
 	}()
 	return listener.Addr().String(), nil

@@ -2,15 +2,16 @@ package demo
 
 import (
 	"context"
-	_ "embed"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"slices"
 	"sync/atomic"
 	"syscall"
 	"time"
 
+	"example.com/bookinfo/deploy/istio"
 	"example.com/bookinfo/internal/mesh"
 	"example.com/bookinfo/services/sidecar"
 	"example.com/bookinfo/services/sidecar/compile"
@@ -19,10 +20,8 @@ import (
 	"example.com/bookinfo/services/sidecar/trace"
 )
 
-// gatewayFile is what is applied from the start.
-//
-//go:embed bookinfo-gateway.yaml
-var gatewayFile []byte
+// firstFile is applied from the start.
+const firstFile = "bookinfo-gateway.yaml"
 
 // gatewayPort is the port that bookinfo-gateway.yaml names.
 const gatewayPort = 8080
@@ -36,9 +35,42 @@ const flushInterval = 200 * time.Millisecond
 // startMesh makes the mesh's state and applies the gateway's file.
 func (d *Demo) startMesh() error {
 	d.mesh = mesh.New(mesh.Bookinfo())
-	result := d.mesh.Apply([]mesh.File{{Name: "bookinfo-gateway.yaml", Data: gatewayFile}}, namespace, false)
-	if result.Failed() {
-		return fmt.Errorf("bookinfo-gateway.yaml: %s", result.Problems[0])
+	return d.apply(firstFile)
+}
+
+// apply puts one of the files of deploy/istio in force.
+func (d *Demo) apply(name string) error {
+	data, err := fs.ReadFile(istio.Files(), name)
+	if err != nil {
+		return err
+	}
+	result := d.mesh.Apply([]mesh.File{{Name: name, Data: data}}, namespace, false)
+	for _, problem := range result.Problems {
+		if !problem.Warning {
+			return errors.New(problem.String())
+		}
+	}
+	return nil
+}
+
+// undo deletes what is in one of the files of deploy/istio. What is not there need not be deleted.
+func (d *Demo) undo(name string) error {
+	data, err := fs.ReadFile(istio.Files(), name)
+	if err != nil {
+		return err
+	}
+	resources, problems := mesh.Decode(mesh.File{Name: name, Data: data}, namespace)
+	for _, problem := range problems {
+		if !problem.Warning {
+			return errors.New(problem.String())
+		}
+	}
+	var keys []mesh.Key
+	for _, resource := range resources {
+		keys = append(keys, resource.Key())
+	}
+	if _, err := d.mesh.Delete(keys, false); err != nil && !errors.Is(err, mesh.ErrNotFound) {
+		return err
 	}
 	return nil
 }

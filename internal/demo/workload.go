@@ -43,6 +43,9 @@ func workloads() []workload {
 	}
 }
 
+// callers lists the services that call others, whose forwarding can be broken.
+func callers() []string { return []string{"productpage", "reviews"} }
+
 func buildProductpage(env *settings.Env, p parts) (http.Handler, error) {
 	return productpage.New(productpage.FromEnv(env), productpage.Deps{
 		Log: p.Log, Registry: p.Registry, Trace: p.Transport, Dial: p.dial,

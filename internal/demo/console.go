@@ -1,0 +1,61 @@
+package demo
+
+import (
+	"context"
+	"fmt"
+	"net"
+
+	"example.com/bookinfo/services/console"
+	"example.com/bookinfo/services/sidecar/trace"
+)
+
+// Ports of the console, as its binary has them.
+const (
+	consolePort  = 9411
+	otlpGRPCPort = 4317
+	otlpHTTPPort = 4318
+)
+
+// startConsole starts the trace console, which takes the spans of the sidecars, and of whatever else on this machine
+// sends it some.
+func (d *Demo) startConsole(ctx context.Context) error {
+	running, err := console.Start(ctx, console.Config{
+		Addr:     d.free(ctx, "the console", consolePort),
+		OTLPGRPC: d.free(ctx, "OTLP over gRPC", otlpGRPCPort),
+		OTLPHTTP: d.free(ctx, "OTLP over HTTP", otlpHTTPPort),
+		Log:      d.cfg.Log.With("workload", "console"),
+	})
+	if err != nil {
+		return err
+	}
+	d.onClose(running.Close)
+	go func() {
+		if err, ok := <-running.Failed(); ok && err != nil {
+			d.fail(fmt.Errorf("console: %w", err))
+		}
+	}()
+	d.info.Console = "http://" + running.Addr
+	// As Envoy's tracers do: the one of W3C speaks OTLP, that of B3 speaks Zipkin.
+	d.cfg.Collector = Collector{Protocol: "zipkin", URL: d.info.Console + "/api/v2/spans"}
+	if d.cfg.Format == trace.W3C {
+		d.cfg.Collector = Collector{Protocol: "otlp", URL: "http://" + running.OTLPHTTP + "/v1/traces"}
+	}
+	if d.cfg.TraceURL == "" {
+		d.cfg.TraceURL = d.info.Console + "/traces/{traceId}"
+	}
+	d.rows = append(d.rows, Row{Name: "console", Address: d.info.Console})
+	return nil
+}
+
+// free returns the address of the port, or of any if it is taken.
+func (d *Demo) free(ctx context.Context, name string, port int) string {
+	address := fmt.Sprintf("%s:%d", loopback, port)
+	var config net.ListenConfig
+	listener, err := config.Listen(ctx, "tcp", address)
+	if err != nil {
+		d.progress("Port %d is taken, so %s listens on a free one.", port, name)
+		return anyPort
+	}
+	_ = listener.Close()
+	return address
+}
