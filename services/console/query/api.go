@@ -269,7 +269,27 @@ func (a *API) trace(r *http.Request) (any, error) {
 	case "jaeger":
 		return format.JaegerTraces{Data: []format.JaegerTrace{format.Jaeger(spans)}, Total: 1}, nil
 	}
-	return treeOf(spans), nil
+	answer := treeOf(spans)
+	if a.Examine != nil {
+		answer.Findings = findings(a.Examine(r.Context(), spans))
+	}
+	return answer, nil
+}
+
+// load takes in a file of OTLP, Zipkin or Jaeger JSON.
+func (a *API) load(r *http.Request) (any, error) {
+	if a.Import == nil {
+		return nil, backend.ErrUnsupported
+	}
+	ids, err := a.Import(r.Context(), r.Body)
+	if err != nil {
+		return nil, err
+	}
+	traces := make([]string, len(ids))
+	for i, id := range ids {
+		traces[i] = id.String()
+	}
+	return map[string]any{"traceIds": traces}, nil
 }
 
 func (a *API) tagKeys(r *http.Request) (any, error) {

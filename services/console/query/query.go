@@ -3,9 +3,11 @@
 package query
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -14,7 +16,9 @@ import (
 	"github.com/go-chi/chi/v5"
 
 	"example.com/bookinfo/services/console/backend"
+	"example.com/bookinfo/services/console/doctor"
 	"example.com/bookinfo/services/console/expr"
+	"example.com/bookinfo/services/console/ingest"
 	"example.com/bookinfo/services/console/span"
 )
 
@@ -24,6 +28,10 @@ type API struct {
 	Backend backend.Backend
 	Admin   backend.Admin
 	Now     func() time.Time
+	// Examine says what is wrong with the request that spans belong to; nil says nothing.
+	Examine func(context.Context, []span.Span) []doctor.Finding
+	// Import takes in a file of spans and tells whose traces they are; nil takes none.
+	Import func(context.Context, io.Reader) ([]span.TraceID, error)
 }
 
 // Routes adds every route to r.
@@ -36,6 +44,7 @@ func (a *API) Routes(r chi.Router) {
 	r.Get("/api/bookinfo/v1/topology", handle(a.topology))
 	r.Get("/api/bookinfo/v1/traces", handle(a.traces))
 	r.Get("/api/bookinfo/v1/traces/{id}", handle(a.trace))
+	r.Post("/api/bookinfo/v1/import", handle(a.load))
 	r.Get("/api/bookinfo/v1/tags", handle(a.tagKeys))
 	r.Get("/api/bookinfo/v1/tags/{key}/values", handle(a.tagValues))
 	r.Get("/api/bookinfo/v1/usage", handle(a.usage))
@@ -78,7 +87,10 @@ func badParameter(name, value, want string) error {
 func statusOf(err error) int {
 	var bad badRequest
 	var expression *expr.Error
+	var malformed *ingest.Malformed
 	switch {
+	case errors.As(err, &malformed):
+		return http.StatusBadRequest
 	case errors.As(err, &bad):
 		return http.StatusBadRequest
 	case errors.As(err, &expression):

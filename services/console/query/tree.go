@@ -3,6 +3,7 @@ package query
 import (
 	"time"
 
+	"example.com/bookinfo/services/console/doctor"
 	"example.com/bookinfo/services/console/format"
 	"example.com/bookinfo/services/console/span"
 	"example.com/bookinfo/services/console/tree"
@@ -17,6 +18,7 @@ type traceTree struct {
 	Spans          int        `json:"spans"`
 	Errors         int        `json:"errors"`
 	Problems       []problem  `json:"problems"`
+	Findings       []finding  `json:"findings"`
 	Roots          []treeNode `json:"roots"`
 }
 
@@ -44,7 +46,7 @@ func treeOf(spans []span.Span) traceTree {
 	answer := traceTree{
 		TraceID: t.TraceID.String(), Start: t.Start, DurationUs: t.Duration().Microseconds(),
 		CriticalPathUs: t.Path.Microseconds(), Spans: t.Spans, Errors: t.Errors,
-		Problems: problems(t.Problems), Roots: []treeNode{},
+		Problems: problems(t.Problems), Findings: []finding{}, Roots: []treeNode{},
 	}
 	for i := range t.Nodes {
 		if t.Nodes[i].Parent < 0 {
@@ -81,6 +83,46 @@ func problems(found []tree.Problem) []problem {
 		one := problem{Kind: string(f.Kind), Text: f.Text}
 		if f.Span != 0 {
 			one.Span = f.Span.String()
+		}
+		list = append(list, one)
+	}
+	return list
+}
+
+// finding is one thing that the doctor says of a trace.
+type finding struct {
+	Kind        string     `json:"kind"`
+	Caller      string     `json:"caller"`
+	Application string     `json:"application"`
+	Callees     []string   `json:"callees"`
+	Headers     []string   `json:"headers"`
+	Confidence  string     `json:"confidence"`
+	Text        string     `json:"text"`
+	Mend        string     `json:"mend"`
+	Lesson      string     `json:"lesson"`
+	Evidence    []evidence `json:"evidence"`
+}
+
+type evidence struct {
+	TraceID string `json:"traceId"`
+	SpanID  string `json:"spanId"`
+}
+
+func findings(found []doctor.Finding) []finding {
+	list := make([]finding, 0, len(found))
+	for _, f := range found {
+		one := finding{
+			Kind: string(f.Kind), Caller: f.Caller, Application: f.Application, Callees: f.Callees, Headers: f.Headers,
+			Confidence: string(f.Confidence), Text: f.Text, Mend: f.Mend, Lesson: f.Lesson,
+		}
+		if one.Callees == nil {
+			one.Callees = []string{}
+		}
+		if one.Headers == nil {
+			one.Headers = []string{}
+		}
+		for _, e := range f.Evidence {
+			one.Evidence = append(one.Evidence, evidence{e.TraceID.String(), e.SpanID.String()})
 		}
 		list = append(list, one)
 	}
