@@ -68,7 +68,7 @@ func (p *poster) post(ctx context.Context, taken func(status int) bool, parts ..
 	defer response.Body.Close()
 	reason, err := io.ReadAll(io.LimitReader(response.Body, 64<<10))
 	if err != nil && !errors.Is(err, io.EOF) {
-		return fmt.Errorf("%w: %v", errBrokenOff, err)
+		return fmt.Errorf("%w: %w", errBrokenOff, err)
 	}
 	if taken(response.StatusCode) {
 		select {
