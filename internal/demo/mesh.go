@@ -38,16 +38,43 @@ func (d *Demo) startMesh() error {
 	return d.apply(firstFile)
 }
 
-// apply puts one of the files of deploy/istio in force.
+// subsetsFile defines the subsets that most of the other files route to.
+const subsetsFile = "destination-rule-all.yaml"
+
+// notFoundCode is istioctl's, for a file that refers to what is not there.
+const notFoundCode = "IST0101"
+
+// apply puts one of the files of deploy/istio in force, and with it the subsets that it refers to.
 func (d *Demo) apply(name string) error {
-	data, err := fs.ReadFile(istio.Files(), name)
-	if err != nil {
-		return err
+	err := d.applyAll(name)
+	if problem := (*fileProblem)(nil); errors.As(err, &problem) && problem.Code == notFoundCode {
+		return d.applyAll(subsetsFile, name)
 	}
-	result := d.mesh.Apply([]mesh.File{{Name: name, Data: data}}, namespace, false)
-	for _, problem := range result.Problems {
+	return err
+}
+
+// fileProblem is why a file was refused.
+type fileProblem struct{ mesh.Problem }
+
+func (p *fileProblem) Error() string { return p.String() }
+
+func (d *Demo) applyAll(names ...string) error {
+	var files []mesh.File
+	for _, name := range names {
+		data, err := fs.ReadFile(istio.Files(), name)
+		if err != nil {
+			return err
+		}
+		files = append(files, mesh.File{Name: name, Data: data})
+	}
+	return firstProblem(d.mesh.Apply(files, namespace, false).Problems)
+}
+
+// firstProblem is the first finding that is more than a warning.
+func firstProblem(problems []mesh.Problem) error {
+	for _, problem := range problems {
 		if !problem.Warning {
-			return errors.New(problem.String())
+			return &fileProblem{problem}
 		}
 	}
 	return nil
@@ -60,10 +87,8 @@ func (d *Demo) undo(name string) error {
 		return err
 	}
 	resources, problems := mesh.Decode(mesh.File{Name: name, Data: data}, namespace)
-	for _, problem := range problems {
-		if !problem.Warning {
-			return errors.New(problem.String())
-		}
+	if err := firstProblem(problems); err != nil {
+		return err
 	}
 	var keys []mesh.Key
 	for _, resource := range resources {
