@@ -2,11 +2,13 @@ package server
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -18,35 +20,43 @@ const healthTimeout = 2 * time.Second
 func CheckHealth(ctx context.Context, host string, port int) error {
 	ctx, cancel := context.WithTimeout(ctx, healthTimeout)
 	defer cancel()
-
-	address := "http://" + net.JoinHostPort(reachable(host), strconv.Itoa(port)) + "/health"
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
-	if err != nil {
-		return fmt.Errorf("health: %w", err)
-	}
 	// No proxy: the service is on this machine.
 	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
-	resp, err := client.Do(req)
-	if err != nil {
-		return fmt.Errorf("health: %w", err)
+	var failed error
+	for _, address := range reachable(host) {
+		resp, err := askHealth(ctx, client, net.JoinHostPort(address, strconv.Itoa(port)))
+		if err != nil { // perhaps the other family
+			failed = errors.Join(failed, err)
+			continue
+		}
+		defer resp.Body.Close()
+		if resp.StatusCode != http.StatusOK {
+			body, _ := io.ReadAll(io.LimitReader(resp.Body, 200)) // only for the message
+			return fmt.Errorf("health: %s answers %d %s", resp.Request.URL, resp.StatusCode, body)
+		}
+		return nil
 	}
-	defer resp.Body.Close()
-	body, _ := io.ReadAll(io.LimitReader(resp.Body, 200)) // only for the message
-	if resp.StatusCode != http.StatusOK {
-		return fmt.Errorf("health: %s answers %d %s", address, resp.StatusCode, body)
-	}
-	return nil
+	return fmt.Errorf("health: %s", strings.ReplaceAll(failed.Error(), "\n", "; "))
 }
 
-// reachable is the address to dial for a service that listens on host: the loopback one when that is every address.
-func reachable(host string) string {
+func askHealth(ctx context.Context, client *http.Client, address string) (*http.Response, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+address+"/health", nil)
+	if err != nil {
+		return nil, err
+	}
+	return client.Do(req)
+}
+
+// reachable lists the addresses to dial for a service that listens on host: the loopback ones when that is every
+// address. They are numbers because an image from scratch may know no names.
+func reachable(host string) []string {
 	switch ip := net.ParseIP(host); {
 	case host == "":
-		return "localhost"
+		return []string{"127.0.0.1", "::1"}
 	case ip != nil && ip.IsUnspecified() && ip.To4() != nil:
-		return "127.0.0.1"
+		return []string{"127.0.0.1"}
 	case ip != nil && ip.IsUnspecified():
-		return "::1"
+		return []string{"::1"}
 	}
-	return host
+	return []string{host}
 }

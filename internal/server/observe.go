@@ -111,24 +111,16 @@ func (o observed) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Connection", "close")
 	}
 	defer func() {
-		// A panic is one request's failure and not the process's. http.ErrAbortHandler is how a handler cuts the
-		// connection on purpose.
-		cause := recover()
-		if cause != nil && cause != http.ErrAbortHandler {
-			o.log.ErrorContext(r.Context(), "panic", "cause", cause, "stack", string(debug.Stack()))
-			if rec.status == 0 {
-				http.Error(rec, "internal error", http.StatusInternalServerError)
-			}
-		}
+		cut := o.recovered(r, rec, recover())
 		if rec.status == 0 {
 			rec.status = http.StatusOK
 		}
+		route := rec.route.RoutePattern()
+		telemetry.NameByRoute(r.Context(), r.Method, route)
 		took := time.Since(start)
 		logRequest(o.log, r, rec, start, took)
-		route := rec.route.RoutePattern()
 		o.durations.observe(r.Method, route, rec.status, took)
-		telemetry.NameByRoute(r.Context(), r.Method, route)
-		if cause != nil && cause == http.ErrAbortHandler { //nolint:errorlint // recover gives the very value
+		if cut {
 			panic(http.ErrAbortHandler)
 		}
 	}()
@@ -142,6 +134,23 @@ func (o observed) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		r.Body = http.MaxBytesReader(w, r.Body, MaxBodyBytes)
 	}
 	o.next.ServeHTTP(rec, r)
+}
+
+// recovered makes a panic one request's failure and not the process's. It tells whether the connection must be cut: when
+// the handler asked for it by http.ErrAbortHandler, or when a part of the answer is on its way already.
+func (o observed) recovered(r *http.Request, rec *record, cause any) (cut bool) {
+	if cause == nil {
+		return false
+	}
+	if cause == http.ErrAbortHandler { //nolint:errorlint // the very value, as net/http compares it
+		return true
+	}
+	o.log.ErrorContext(r.Context(), "panic", "cause", cause, "stack", string(debug.Stack()))
+	if rec.status != 0 {
+		return true
+	}
+	http.Error(rec, "internal error", http.StatusInternalServerError)
+	return false
 }
 
 func (rec *record) WriteHeader(status int) {

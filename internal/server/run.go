@@ -113,8 +113,8 @@ func Run(ctx context.Context, p Program, build func(Parts) (http.Handler, error)
 		return &UsageError{err}
 	}
 	args := flags.Args()
-	askHealth := len(args) > 0 && args[0] == "health"
-	if askHealth {
+	onlyHealth := len(args) > 0 && args[0] == "health"
+	if onlyHealth {
 		args = args[1:]
 	}
 	if len(args) > 0 {
@@ -127,7 +127,7 @@ func Run(ctx context.Context, p Program, build func(Parts) (http.Handler, error)
 	if len(args) > 1 {
 		return &UsageError{fmt.Errorf("argument %q: want nothing after the port", args[1])}
 	}
-	if askHealth {
+	if onlyHealth {
 		return CheckHealth(ctx, cfg.Host, cfg.Port)
 	}
 	return p.serve(ctx, cfg, build)

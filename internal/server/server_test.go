@@ -8,8 +8,10 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/http/httptest"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -39,6 +41,9 @@ func sample() http.Handler {
 			return fmt.Errorf("outer: %w", &server.Error{Status: 502, Message: "upstream", Err: errors.New("cause")})
 		case "panic":
 			panic("oops")
+		case "half":
+			_, _ = io.WriteString(w, strings.Repeat("x", 8192))
+			panic("half way")
 		case "abort":
 			panic(http.ErrAbortHandler)
 		}
@@ -134,8 +139,15 @@ func TestErrorsBecomeAStatusInOnePlace(t *testing.T) {
 			t.Errorf("%s is not in the log:\n%s", part, s.Log())
 		}
 	}
-	if _, err := http.Get(s.URL + "/things/abort"); err == nil {
-		t.Error("http.ErrAbortHandler did not cut the connection")
+	for _, path := range []string{"/things/abort", "/things/half"} {
+		resp, err := http.Get(s.URL + path)
+		if err == nil {
+			_, err = io.ReadAll(resp.Body)
+			resp.Body.Close()
+		}
+		if err == nil {
+			t.Errorf("%s: the connection was not cut", path)
+		}
 	}
 }
 
@@ -262,6 +274,56 @@ func TestServicesAreClosed(t *testing.T) {
 	}
 	if !service.closed.Load() {
 		t.Error("Close was not called")
+	}
+}
+
+func TestSpansAreNamedAfterTheRoute(t *testing.T) {
+	collected := make(chan []byte, 10)
+	collector := servertest.NewStub(t, func(_ http.ResponseWriter, r *http.Request) {
+		body, err := io.ReadAll(r.Body)
+		if err != nil {
+			t.Error(err)
+		}
+		collected <- body
+	})
+	// The exporter reads the environment of the process.
+	t.Setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collector.URL)
+	t.Setenv("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf")
+	s := servertest.Start(t, run, map[string]string{"OTEL_TRACES_EXPORTER": "otlp"})
+	s.Get(t, "/things/1")
+	if line := requestLine(t, s); line["trace_id"] == nil || line["span_id"] == nil {
+		t.Errorf("the ids of the span are not in the log line: %v", line)
+	}
+	if err := s.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case body := <-collected:
+		if !bytes.Contains(body, []byte("GET /things/{id}")) || !bytes.Contains(body, []byte("http.route")) {
+			t.Errorf("no span with the name and attribute of the route: %q", body)
+		}
+	default:
+		t.Error("the span was not sent before the end")
+	}
+}
+
+func TestHealthByAddress(t *testing.T) {
+	s := servertest.Start(t, run, map[string]string{"LISTEN_HOST": ""})
+	_, port, err := net.SplitHostPort(s.Addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	number, err := strconv.Atoi(port)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, host := range []string{"", "0.0.0.0", "127.0.0.1"} {
+		if err := server.CheckHealth(t.Context(), host, number); err != nil {
+			t.Errorf("host %q: %v", host, err)
+		}
+	}
+	if err := server.CheckHealth(t.Context(), "", 1); err == nil || strings.Contains(err.Error(), "\n") {
+		t.Errorf("nobody there: %v", err)
 	}
 }
 

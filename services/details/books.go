@@ -103,6 +103,7 @@ func (b *books) ask(ctx context.Context) (*volume, error) {
 	if err != nil {
 		return nil, err
 	}
+	req.Header.Set("Accept", "*/*")
 	resp, err := b.client.Do(req)
 	if err != nil {
 		return nil, err
