@@ -38,7 +38,7 @@ type call struct {
 }
 
 func commands() []command {
-	return []command{
+	commands := []command{
 		{"demo", "run the whole suite in one process on this machine", demoCommand},
 		{"trace", "list, show, export and import traces", traceCommand},
 		{"break", "break the forwarding of one service of the demo", breakCommand},
@@ -46,6 +46,7 @@ func commands() []command {
 		{"check", "tell whether a service forwards its trace headers", checkCommand},
 		{"load", "send load to the demo or another Bookinfo and tell how it went", loadCommand},
 	}
+	return append(commands, meshCommands()...)
 }
 
 func run(ctx context.Context, args []string, lookup settings.Lookup, stdout, stderr io.Writer) error {

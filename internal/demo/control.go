@@ -23,6 +23,7 @@ import (
 	"example.com/bookinfo/internal/breakage"
 	"example.com/bookinfo/internal/mesh"
 	"example.com/bookinfo/internal/server"
+	"example.com/bookinfo/services/sidecar/meshapi"
 )
 
 // controlPort is where the demo answers for itself.
@@ -52,11 +53,20 @@ func (d *Demo) startControl(ctx context.Context) error {
 }
 
 func (c *control) routes() http.Handler {
+	r := chi.NewRouter()
+	r.Use(localOnly, http.NewCrossOriginProtection().Handler)
+	if c.mesh != nil {
+		r.Mount("/api/mesh", meshapi.Handler("/api/mesh", c.mesh)) // takes whole folders of files, and has a limit of its own
+	}
+	r.Group(c.pages)
+	return r
+}
+
+func (c *control) pages(r chi.Router) {
 	adapt := server.Adapt(func(w http.ResponseWriter, _ *http.Request, e *server.Error) {
 		http.Error(w, e.Message, e.Status)
 	})
-	r := chi.NewRouter()
-	r.Use(localOnly, http.NewCrossOriginProtection().Handler, limitBody)
+	r.Use(limitBody)
 	r.Get("/", adapt(c.start))
 	r.Get("/start.css", adapt(c.stylesheet))
 	r.Post("/request", adapt(c.request))
@@ -67,7 +77,6 @@ func (c *control) routes() http.Handler {
 
 	r.Get("/api/demo", adapt(c.describe))
 	r.Mount("/api/breakage", http.StripPrefix("/api/breakage", breakage.Handler(callers(), c.breakers)))
-	return r
 }
 
 // localOnly refuses requests whose Host is not this machine: a name that a stranger's page had resolved to a loopback
