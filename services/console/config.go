@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"example.com/bookinfo/services/console/backend"
+	"example.com/bookinfo/services/console/doctor"
 	"example.com/bookinfo/services/console/ingest"
 	"example.com/bookinfo/services/console/span"
 	"example.com/bookinfo/services/console/store"
@@ -42,6 +43,9 @@ type Config struct {
 	Log      *slog.Logger
 	// Findings names what is wrong with a trace; nil finds nothing.
 	Findings func([]span.Span) []string
+	// Settle is how long after its last span a trace counts as whole and is examined; 0 is doctor.Settle, which fits
+	// senders that flush every 5 s.
+	Settle time.Duration
 	// Pages makes what is served beside the APIs; nil serves a line of text.
 	Pages func(Parts) (http.Handler, error)
 }
@@ -52,6 +56,8 @@ type Parts struct {
 	Admin   backend.Admin
 	// Import takes in a file of spans (OTLP, Zipkin or Jaeger JSON) and tells whose traces they are.
 	Import func(ctx context.Context, file io.Reader) ([]span.TraceID, error)
+	// Examine says what is wrong with the request that spans belong to.
+	Examine func(context.Context, []span.Span) []doctor.Finding
 	// Zipkin, OTLPHTTP and OTLPGRPC are the addresses at which spans are taken in, "" where they are not.
 	Zipkin, OTLPHTTP, OTLPGRPC string
 	Log                        *slog.Logger

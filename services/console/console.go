@@ -21,6 +21,7 @@ import (
 	"example.com/bookinfo/internal/server"
 	"example.com/bookinfo/services/console/account"
 	"example.com/bookinfo/services/console/backend"
+	"example.com/bookinfo/services/console/clinic"
 	"example.com/bookinfo/services/console/ingest"
 	"example.com/bookinfo/services/console/journal"
 	"example.com/bookinfo/services/console/store"
@@ -30,6 +31,8 @@ const (
 	stateFile = "state.json"
 	// saveEvery is how often settings and usage are written, when they changed.
 	saveEvery = time.Second
+	// examineEvery is how often the doctor looks at the traces that have settled.
+	examineEvery = 500 * time.Millisecond
 	// shutdownTimeout bounds how long requests in flight may take at the end.
 	shutdownTimeout = 5 * time.Second
 )
@@ -44,6 +47,7 @@ type Console struct {
 	account  *account.Account
 	journal  *journal.Journal
 	receiver *ingest.Receiver
+	clinic   *clinic.Clinic
 	registry *prometheus.Registry
 	draining atomic.Bool
 
@@ -80,6 +84,7 @@ func Start(ctx context.Context, cfg Config) (_ *Console, err error) {
 			s := c.store.Stats()
 			return s.Spans, s.Bytes, s.MaxBytes, s.Evicted
 		}})
+	c.clinic = clinic.New(c.store, cfg.Now, cfg.Settle)
 	c.receiver = &ingest.Receiver{Store: c.store, Account: c.account, Limits: cfg.Limits, Now: cfg.Now,
 		Metrics: ingest.NewMetrics(c.registry), Token: cfg.IngestToken}
 	if cfg.DataDir != "" {
@@ -99,6 +104,9 @@ func Start(ctx context.Context, cfg Config) (_ *Console, err error) {
 	run, stop := context.WithCancel(context.WithoutCancel(ctx))
 	c.stop = stop
 	go c.saveRegularly(run)
+	examine := time.NewTicker(examineEvery)
+	context.AfterFunc(run, examine.Stop)
+	go c.clinic.Run(run, c.Admin(), examine.C)
 	return c, nil
 }
 
@@ -237,7 +245,7 @@ func (c *Console) ended(err error) {
 func (c *Console) Failed() <-chan error { return c.failed }
 
 // Backend answers questions about the spans, Admin about the console's own state.
-func (c *Console) Backend() backend.Backend { return c.store }
+func (c *Console) Backend() backend.Backend { return c.clinic.Backend() }
 
 // Admin is usage, push log and settings.
 func (c *Console) Admin() backend.Admin { return admin{c.account, c.store} }

@@ -41,7 +41,7 @@ func (c *Console) handler() (http.Handler, error) {
 	r.Group(func(r chi.Router) {
 		r.Use(guard.handler)
 		r.Get("/metrics", promhttp.HandlerFor(c.registry, promhttp.HandlerOpts{}).ServeHTTP)
-		(&query.API{Backend: c.Backend(), Admin: c.Admin(), Now: c.cfg.Now}).Routes(r)
+		(&query.API{Backend: c.Backend(), Admin: c.Admin(), Now: c.cfg.Now, Import: c.receiver.Import, Examine: c.clinic.Examine}).Routes(r)
 		r.Handle("/*", pages)
 	})
 	return r, nil
@@ -63,7 +63,7 @@ func (c *Console) pages() (http.Handler, error) {
 			http.Error(w, "this console was started without pages", http.StatusNotFound)
 		}), nil
 	}
-	p := Parts{Backend: c.Backend(), Admin: c.Admin(), Import: c.receiver.Import, Log: c.cfg.Log, Now: c.cfg.Now}
+	p := Parts{Backend: c.Backend(), Admin: c.Admin(), Import: c.receiver.Import, Examine: c.clinic.Examine, Log: c.cfg.Log, Now: c.cfg.Now}
 	if c.URL != "" {
 		p.Zipkin = c.URL + "api/v2/spans"
 	}

@@ -24,6 +24,7 @@ import (
 	"time"
 
 	"go.opentelemetry.io/collector/pdata/ptrace/ptraceotlp"
+	"golang.org/x/sync/errgroup"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
 )
@@ -35,6 +36,9 @@ func main() {
 	}
 }
 
+// senders post at the same time, as the proxies of a mesh do.
+const senders = 8
+
 // clockTicks is USER_HZ, which Linux fixes at 100 for /proc (proc_pid_stat(5)).
 const clockTicks = 100
 
@@ -42,6 +46,8 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	f := flag.NewFlagSet("bench", flag.ContinueOnError)
 	spans := f.Int("spans", 250_000, "spans of each run")
 	large := f.Int("large", 0, "spans of a further run that looks whether costs stay flat, such as 5000000")
+	prebuilt := f.String("binary", "", "console to measure instead of the one built from here")
+	only := f.String("only", "", "only runs whose name holds this text")
 	memory := f.String("max-memory", "2GiB", "--max-memory of the console")
 	if err := f.Parse(args); err != nil {
 		return err
@@ -51,11 +57,14 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 		return err
 	}
 	defer func() { _ = os.RemoveAll(dir) }()
-	binary := filepath.Join(dir, "console")
-	build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-tags", "grpcnotrace", "-ldflags", "-s -w", "-o", binary, "./cmd/console")
-	build.Stderr = os.Stderr
-	if err := build.Run(); err != nil {
-		return fmt.Errorf("build the console: %w", err)
+	binary := *prebuilt
+	if binary == "" {
+		binary = filepath.Join(dir, "console")
+		build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-tags", "grpcnotrace", "-ldflags", "-s -w", "-o", binary, "./cmd/console")
+		build.Stderr = os.Stderr
+		if err := build.Run(); err != nil {
+			return fmt.Errorf("build the console: %w", err)
+		}
 	}
 	b := &bench{binary: binary, dir: dir, memory: *memory, out: tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)}
 	defer func() { _ = b.out.Flush() }()
@@ -69,13 +78,16 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 		{name: "zipkin json, unique URLs and agents", post: 1000, unique: true, send: (*console).zipkin},
 	}
 	for _, c := range cases {
+		if !strings.Contains(c.name, *only) {
+			continue
+		}
 		c.spans = *spans
 		if err := b.measure(ctx, c, false); err != nil {
 			return fmt.Errorf("%s: %w", c.name, err)
 		}
 	}
 	for _, n := range []int{10_000, *spans, *large} {
-		if n == 0 {
+		if n == 0 || !strings.Contains("queries", *only) {
 			continue
 		}
 		c := scenario{name: "queries", spans: n, post: 1000, send: (*console).otlpHTTP}
@@ -123,7 +135,7 @@ func (b *bench) start(ctx context.Context) (*console, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &console{client: &http.Client{Timeout: time.Minute}}
+	c := &console{client: &http.Client{Timeout: time.Minute, Transport: &http.Transport{MaxIdleConnsPerHost: senders}}}
 	c.cmd = exec.CommandContext(ctx, b.binary, "--addr", "127.0.0.1:0", "--otlp-grpc", "127.0.0.1:0", "--otlp-http", "127.0.0.1:0",
 		"--max-memory", b.memory, "--data-dir", data)
 	c.cmd.Stderr = os.Stderr
@@ -260,14 +272,17 @@ func (b *bench) measure(ctx context.Context, sc scenario, queries bool) error {
 	}
 	rss0, wall0 := c.rss(), time.Now()
 	for sent := 0; sent < sc.spans; {
-		spans := t.spans(max(sc.post, 1000))
+		spans := t.spans(max(sc.post*senders, 1000))
+		sent += len(spans)
+		group, ctx := errgroup.WithContext(ctx)
+		group.SetLimit(senders)
 		for len(spans) > 0 {
-			n := min(sc.post, len(spans))
-			if err := sc.send(c, ctx, spans[:n]); err != nil {
-				return err
-			}
-			sent += n
-			spans = spans[n:]
+			post := spans[:min(sc.post, len(spans))]
+			spans = spans[len(post):]
+			group.Go(func() error { return sc.send(c, ctx, post) })
+		}
+		if err := group.Wait(); err != nil {
+			return err
 		}
 	}
 	acknowledged := time.Now()

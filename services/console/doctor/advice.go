@@ -45,3 +45,18 @@ func advise(f *Finding, r *request) {
 		}
 	}
 }
+
+// Title is the kind in words, for headings.
+func (k Kind) Title() string {
+	title := map[Kind]string{
+		NothingForwarded: "Nothing forwarded", ContextLost: "Trace context not forwarded", HalfContext: "Half a context forwarded",
+		WrongFamily: "Another format forwarded", PartlyForwarded: "Some calls lost the context", RequestIDDropped: "x-request-id not forwarded",
+		TraceStops: "Trace stops", StaleB3: "Stale b3 header", WrongParent: "Wrong span id sent", HiddenSpans: "Spans not exported",
+		NewTrace: "SDK began a new trace", Leak: "Context of another request", Cycle: "Cycle", DuplicateID: "Duplicate span id",
+		MixedWidth: "Trace id cut to 64 bits", NoSidecar: "No sidecar", MessagingLost: "Message without context", ClockSkew: "Clock skew",
+	}[k]
+	if title == "" {
+		return string(k)
+	}
+	return title
+}

@@ -109,6 +109,7 @@ func (b *Batch) next() (*span.Span, error) {
 }
 
 func (b *Batch) drop(reason string) {
+	b.Spans[len(b.Spans)-1] = span.Span{}
 	b.Spans = b.Spans[:len(b.Spans)-1]
 	if b.Rejected == 0 {
 		b.Reason = reason

@@ -1,6 +1,7 @@
 package ingest
 
 import (
+	"bytes"
 	"crypto/subtle"
 	"errors"
 	"fmt"
@@ -145,15 +146,28 @@ func (c *countingReader) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// readAll reads into a string with one copy at most when the length is known.
+// readBuffers are used again; what is read is copied out of them once, as a string.
+var readBuffers sync.Pool
+
 func readAll(r io.Reader, length, limit int64) (string, error) {
-	var b strings.Builder
-	if length > 0 && length <= limit {
-		b.Grow(int(length))
+	buf, _ := readBuffers.Get().(*bytes.Buffer)
+	if buf == nil {
+		buf = new(bytes.Buffer)
 	}
-	_, err := io.Copy(&b, r)
-	return b.String(), err
+	buf.Reset()
+	if length > 0 && length <= limit {
+		buf.Grow(int(length) + bytes.MinRead)
+	}
+	_, err := buf.ReadFrom(r)
+	s := buf.String()
+	if buf.Cap() <= keepBuffer {
+		readBuffers.Put(buf)
+	}
+	return s, err
 }
+
+// keepBuffer is the size up to which a buffer is used again.
+const keepBuffer = 4 << 20
 
 func mediaType(req *http.Request) string {
 	t, _, err := mime.ParseMediaType(req.Header.Get("Content-Type"))

@@ -162,9 +162,9 @@ func (r *Receiver) release(b *Batch) {
 		return
 	}
 	// The text of the last post must not be held by what waits for the next one.
-	clear(b.Spans[:cap(b.Spans)])
-	clear(b.tags[:cap(b.tags)])
-	clear(b.events[:cap(b.events)])
+	clear(b.Spans)
+	clear(b.tags)
+	clear(b.events)
 	r.batches.Put(b)
 }
 

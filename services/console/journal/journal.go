@@ -82,6 +82,7 @@ type Journal struct {
 	retryAt  time.Time
 	lost     int64
 	scratch  []byte
+	spare    []byte // becomes buf
 	quit     chan struct{}
 	finished chan struct{}
 }
@@ -191,8 +192,14 @@ func (j *Journal) flush(sync bool) {
 	defer j.io.Unlock()
 	j.mu.Lock()
 	raw, frames := j.buf, j.frames
-	j.buf, j.frames = nil, 0
+	j.buf, j.frames = j.spare[:0], 0
 	j.mu.Unlock()
+	defer func() {
+		j.spare = nil
+		if cap(raw) <= 2*flushAt {
+			j.spare = raw
+		}
+	}()
 	if len(raw) == 0 {
 		return
 	}
@@ -250,8 +257,8 @@ func (j *Journal) write(raw []byte, sync bool) error {
 }
 
 func encodeBlock(b []byte, number uint64, raw []byte) []byte {
-	b = append(b, make([]byte, headerSize+s2.MaxEncodedLen(len(raw)))...)
-	payload := s2.Encode(b[headerSize:], raw)
+	b = slices.Grow(b, headerSize+s2.MaxEncodedLen(len(raw)))
+	payload := s2.Encode(b[headerSize:cap(b)], raw)
 	b = b[:headerSize+len(payload)]
 	binary.LittleEndian.PutUint32(b[0:], uint32(len(payload)))
 	binary.LittleEndian.PutUint64(b[8:], number)

@@ -136,7 +136,7 @@ func (s *Store) Applications(_ context.Context, w backend.Window) ([]backend.App
 		all      cell
 		versions map[string]*cell
 		regions  []string
-		last     time.Time
+		last     int64
 	}
 	totals := map[string]*total{}
 	for i, m := range s.rollups.series {
@@ -162,13 +162,11 @@ func (s *Store) Applications(_ context.Context, w backend.Window) ([]backend.App
 		if k.region != "" && !slices.Contains(t.regions, k.region) {
 			t.regions = append(t.regions, k.region)
 		}
-		if m.last.After(t.last) {
-			t.last = m.last
-		}
+		t.last = max(t.last, m.last)
 	}
 	out := make([]backend.Application, 0, len(totals))
 	for name, t := range totals {
-		a := backend.Application{Name: name, Numbers: t.all.numbers(), Spans: t.all.spans, LastSeen: t.last.UTC()}
+		a := backend.Application{Name: name, Numbers: t.all.numbers(), Spans: t.all.spans, LastSeen: time.Unix(0, t.last).UTC()}
 		for version, c := range t.versions {
 			a.Versions = append(a.Versions, backend.Version{Name: version, Numbers: c.numbers()})
 		}
@@ -241,7 +239,7 @@ func (s *Store) Servers(_ context.Context, app string, w backend.Window) ([]back
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	type key struct{ ip, host, version string }
-	totals, last := map[key]*cell{}, map[key]time.Time{}
+	totals, last := map[key]*cell{}, map[key]int64{}
 	for i, m := range s.rollups.series {
 		k := &s.rollups.keys[i]
 		cells := m.within(w)
@@ -255,13 +253,11 @@ func (s *Store) Servers(_ context.Context, app string, w backend.Window) ([]back
 		for j := range cells {
 			totals[server].merge(&cells[j])
 		}
-		if m.last.After(last[server]) {
-			last[server] = m.last
-		}
+		last[server] = max(last[server], m.last)
 	}
 	out := make([]backend.Server, 0, len(totals))
 	for k, c := range totals {
-		out = append(out, backend.Server{IP: k.ip, Host: k.host, Version: k.version, Numbers: c.numbers(), LastSeen: last[k].UTC()})
+		out = append(out, backend.Server{IP: k.ip, Host: k.host, Version: k.version, Numbers: c.numbers(), LastSeen: time.Unix(0, last[k]).UTC()})
 	}
 	slices.SortFunc(out, func(a, b backend.Server) int {
 		return cmp.Or(strings.Compare(a.Version, b.Version), strings.Compare(a.IP, b.IP), strings.Compare(a.Host, b.Host))

@@ -6,97 +6,161 @@ import (
 	"example.com/bookinfo/services/console/span"
 )
 
-// count adds a new span, whose record is at the place given, to the numbers by minute and to the edges. A call is
-// counted once, at the server's span; by the client's word (its remote service) as long as no server's span is there.
-func (s *Store) count(g *segment, at location, slot uint32) {
-	rec := g.read(at.offset())
-	sh := &g.shapes[rec.shape]
-	serving := serves(sh.kind)
-	failed := sh.status == span.StatusError
-	d := time.Duration(rec.dur)
-	s.rollups.span(sh.series, rec.start, d, serving || rec.parent == 0, failed)
-	if serving {
-		if cg, call, ok := s.callOf(slot, &rec, sh.shared); ok {
-			csh := &cg.shapes[call.shape]
-			if csh.remote != 0 && calls(csh.kind) && !s.answered(slot, &call, at) {
-				s.byWord(cg, &call, -1)
+// relative is a record of the same trace.
+type relative struct {
+	g   *segment
+	rec record
+}
+
+func (r *relative) shape() *shape { return &r.g.shapes[r.rec.shape] }
+
+// kin are the records that a new span is related to.
+type kin struct {
+	sameID, parents, children []relative
+}
+
+func (k *kin) reset() {
+	k.sameID, k.parents, k.children = k.sameID[:0], k.parents[:0], k.children[:0]
+}
+
+// findKin fills s.kin, and reports whether the span is there already. Ids alone do not tell that: the halves of a
+// shared Zipkin span have one id, and so have spans of an application that invents ids badly.
+func (s *Store) findKin(slot uint32, sp *span.Span, start int64) (twice bool) {
+	id, parent, dur := uint64(sp.ID), uint64(sp.ParentID), int64(max(sp.Duration, 0))
+	k := &s.kin
+	look := func(g *segment, rec *record) bool {
+		if rec.id == id {
+			sh := &g.shapes[rec.shape]
+			if rec.start == start && rec.dur == dur && rec.parent == parent && sh.kind == sp.Kind &&
+				sh.shared == sp.Shared && g.text(sh.app) == sp.Service {
+				twice = true
+				return false
 			}
-			s.edge(cg, csh, g, &rec)
+			k.sameID = append(k.sameID, relative{g, *rec})
+		} else if rec.id == parent {
+			k.parents = append(k.parents, relative{g, *rec})
 		}
-	}
-	answered := false
-	s.withParent(slot, rec.id, func(cg *segment, child *record) bool {
-		if csh := &cg.shapes[child.shape]; serves(csh.kind) && locate(cg.seq, child.off) != at {
-			answered = true
-			// With a shared id the server's half of a call has the children, and the client's half the callers.
-			s.edge(g, sh, cg, child)
+		if rec.parent == id {
+			k.children = append(k.children, relative{g, *rec})
 		}
 		return true
-	})
-	if calls(sh.kind) {
-		s.withID(slot, rec.id, func(cg *segment, half *record) bool {
-			if csh := &cg.shapes[half.shape]; serves(csh.kind) && csh.shared {
-				answered = true
-				s.edge(g, sh, cg, half)
+	}
+	l := s.long[slot]
+	if l == nil {
+		s.walk(slot, look)
+		return twice
+	}
+	s.readAll(l.byID[id], look)
+	if !twice {
+		if parent != 0 && parent != id {
+			s.readAll(l.byID[parent], look)
+		}
+		s.readAll(l.byParent[id], func(g *segment, rec *record) bool {
+			if rec.id != id && rec.id != parent {
+				k.children = append(k.children, relative{g, *rec})
 			}
 			return true
 		})
-		if sh.remote != 0 && !answered {
-			s.byWord(g, &rec, 1)
-		}
 	}
+	return twice
 }
 
 func serves(k span.Kind) bool { return k == span.KindServer || k == span.KindConsumer }
 func calls(k span.Kind) bool  { return k == span.KindClient || k == span.KindProducer }
 
-// callOf finds the span that a server's span answers: the client's half of a shared id, else the parent.
-func (s *Store) callOf(slot uint32, server *record, shared bool) (g *segment, call record, ok bool) {
+// count adds a new span to the numbers by minute and to the edges. A call is counted once: at the server's span, or
+// by the client's word (its remote service) as long as no server's span is there.
+func (s *Store) count(g *segment, sh *shape, slot uint32, sp *span.Span, start int64) {
+	serving := serves(sh.kind)
+	failed := sh.status == span.StatusError
+	s.rollups.span(sh.series, start, sp.Duration, serving || sp.ParentID == 0, failed)
+	if serving {
+		if call := s.callOf(sh.shared); call != nil {
+			csh := call.shape()
+			if csh.remote != 0 && calls(csh.kind) && !s.answered(slot, &call.rec) {
+				s.byWord(call.g, csh, call.rec.start, call.rec.dur, -1)
+			}
+			s.edge(call.g, csh, g, sh, start, sp.Duration)
+		}
+	}
+	answered := false
+	for i := range s.kin.children {
+		c := &s.kin.children[i]
+		if csh := c.shape(); serves(csh.kind) {
+			answered = true
+			s.edge(g, sh, c.g, csh, c.rec.start, time.Duration(c.rec.dur))
+		}
+	}
+	if !calls(sh.kind) {
+		return
+	}
+	for i := range s.kin.sameID {
+		if half := &s.kin.sameID[i]; serves(half.shape().kind) && half.shape().shared {
+			answered = true
+			s.edge(g, sh, half.g, half.shape(), half.rec.start, time.Duration(half.rec.dur))
+		}
+	}
+	if sh.remote != 0 && !answered {
+		s.byWord(g, sh, start, int64(max(sp.Duration, 0)), 1)
+	}
+}
+
+// callOf finds the span that the new server's span answers: the client's half of a shared id, else the parent.
+func (s *Store) callOf(shared bool) *relative {
 	if shared {
-		s.withID(slot, server.id, func(cg *segment, rec *record) bool {
-			if calls(cg.shapes[rec.shape].kind) {
-				g, call, ok = cg, *rec, true
+		for i := range s.kin.sameID {
+			if calls(s.kin.sameID[i].shape().kind) {
+				return &s.kin.sameID[i]
 			}
-			return !ok
-		})
+		}
 	}
-	if !ok && server.parent != 0 && server.parent != server.id {
-		s.withID(slot, server.parent, func(cg *segment, rec *record) bool {
-			if !ok || serves(cg.shapes[rec.shape].kind) {
-				g, call, ok = cg, *rec, true
-			}
-			return true
-		})
-	}
-	return g, call, ok
+	return preferServer(s.kin.parents)
 }
 
-// answered reports whether a server's span other than the one at except answers the call.
-func (s *Store) answered(slot uint32, call *record, except location) (found bool) {
+// preferServer chooses among the halves of a shared id, of which the server's has the children.
+func preferServer(parents []relative) *relative {
+	for i := range parents {
+		if serves(parents[i].shape().kind) {
+			return &parents[i]
+		}
+	}
+	if len(parents) == 0 {
+		return nil
+	}
+	return &parents[0]
+}
+
+// answered reports whether another server's span than the new one answers the call.
+func (s *Store) answered(slot uint32, call *record) bool {
+	servers := 0
 	look := func(g *segment, rec *record) bool {
-		found = found || serves(g.shapes[rec.shape].kind) && locate(g.seq, rec.off) != except
-		return !found
+		if sh := &g.shapes[rec.shape]; serves(sh.kind) && (rec.parent == call.id || rec.id == call.id && sh.shared) {
+			servers++
+		}
+		return servers < 2
 	}
-	s.withParent(slot, call.id, look)
-	s.withID(slot, call.id, look)
-	return found
+	if l := s.long[slot]; l != nil {
+		s.readAll(l.byParent[call.id], look)
+		s.readAll(l.byID[call.id], look)
+	} else {
+		s.walk(slot, look)
+	}
+	return servers >= 2 // the new one is there already
 }
 
-// edge counts the call that the server's span received.
-func (s *Store) edge(from *segment, fsh *shape, to *segment, server *record) {
-	tsh := &to.shapes[server.shape]
+// edge counts a call that a server's span received.
+func (s *Store) edge(from *segment, fsh *shape, to *segment, tsh *shape, start int64, d time.Duration) {
 	if fsh.node == tsh.node || from.text(fsh.app) == to.text(tsh.app) {
 		return
 	}
-	s.rollups.edge(fsh.node, tsh.node, server.start, time.Duration(server.dur), tsh.status == span.StatusError, 1)
+	s.rollups.edge(fsh.node, tsh.node, start, d, tsh.status == span.StatusError, 1)
 }
 
 // byWord counts (or takes back, with n -1) a call to the service that the client's span names.
-func (s *Store) byWord(g *segment, call *record, n int64) {
-	sh := &g.shapes[call.shape]
-	if sh.remote == sh.app || g.text(sh.remote) == g.text(sh.app) {
+func (s *Store) byWord(g *segment, sh *shape, start, dur int64, n int64) {
+	if g.text(sh.remote) == g.text(sh.app) {
 		return
 	}
 	to := s.rollups.nodeOf(nodeKey{app: g.text(sh.remote)})
-	s.rollups.edge(sh.node, to, call.start, time.Duration(call.dur), sh.status == span.StatusError, n)
+	s.rollups.edge(sh.node, to, start, time.Duration(dur), sh.status == span.StatusError, n)
 }

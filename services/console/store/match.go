@@ -176,23 +176,42 @@ func (m *matcher) trace(slot uint32) bool {
 }
 
 // crosses reports whether a call in the trace takes the query's edge.
-func (m *matcher) crosses(slot uint32) (found bool) {
+func (m *matcher) crosses(slot uint32) bool {
 	s := m.s
 	is := func(want, have string) bool { return want == "" || want == have }
+	byID := map[uint64][]relative{}
 	s.walk(slot, func(g *segment, rec *record) bool {
-		sh := &g.shapes[rec.shape]
-		if serves(sh.kind) && is(m.q.EdgeTo, g.text(sh.app)) {
-			if cg, call, ok := s.callOf(slot, rec, sh.shared); ok {
-				from := cg.text(cg.shapes[call.shape].app)
-				found = from != g.text(sh.app) && is(m.q.EdgeFrom, from)
+		byID[rec.id] = append(byID[rec.id], relative{g, *rec})
+		return true
+	})
+	for _, halves := range byID {
+		for i := range halves {
+			r := &halves[i]
+			sh := r.shape()
+			app := r.g.text(sh.app)
+			if calls(sh.kind) && sh.remote != 0 && is(m.q.EdgeFrom, app) && is(m.q.EdgeTo, r.g.text(sh.remote)) {
+				return true
+			}
+			if !serves(sh.kind) || !is(m.q.EdgeTo, app) {
+				continue
+			}
+			call := preferServer(byID[r.rec.parent])
+			if sh.shared {
+				for k := range halves {
+					if calls(halves[k].shape().kind) {
+						call = &halves[k]
+					}
+				}
+			}
+			if call == nil {
+				continue
+			}
+			if from := call.g.text(call.shape().app); from != app && is(m.q.EdgeFrom, from) {
+				return true
 			}
 		}
-		if !found && calls(sh.kind) && sh.remote != 0 && is(m.q.EdgeFrom, g.text(sh.app)) && is(m.q.EdgeTo, g.text(sh.remote)) {
-			found = true
-		}
-		return !found
-	})
-	return found
+	}
+	return false
 }
 
 // hasInline reports whether the shape leaves the value of one of the keys to the record.

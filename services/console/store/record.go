@@ -46,39 +46,47 @@ type record struct {
 func (g *segment) read(off uint32) record {
 	b := g.at(off)
 	r := record{off: off, links: b[0]&recLinks != 0}
-	flags, b := b[0], b[1:]
-	u := func() uint64 {
-		if b[0] < 0x80 {
-			v := uint64(b[0])
-			b = b[1:]
-			return v
-		}
-		v, n := binary.Uvarint(b)
-		b = b[n:]
-		return v
-	}
+	flags, i := b[0], 1
+	var v uint64
 	switch {
 	case flags&recPrevHere != 0:
-		r.prev = locate(g.seq, off-uint32(u()))
+		v, i = uvarint(b, i)
+		r.prev = locate(g.seq, off-uint32(v))
 	case flags&recPrevElsewhere != 0:
-		r.prev = location(binary.LittleEndian.Uint64(b))
-		b = b[8:]
+		r.prev = location(binary.LittleEndian.Uint64(b[i:]))
+		i += 8
 	}
-	r.slot, r.shape = uint32(u()), uint32(u())
-	if d := uint32(u()); d != 0 {
-		r.prevShape = off - d
+	v, i = uvarint(b, i)
+	r.slot = uint32(v)
+	v, i = uvarint(b, i)
+	r.shape = uint32(v)
+	if v, i = uvarint(b, i); v != 0 {
+		r.prevShape = off - uint32(v)
 	}
-	r.id = binary.LittleEndian.Uint64(b)
-	b = b[8:]
+	r.id = binary.LittleEndian.Uint64(b[i:])
+	i += 8
 	if flags&recParent != 0 {
-		r.parent = binary.LittleEndian.Uint64(b)
-		b = b[8:]
+		r.parent = binary.LittleEndian.Uint64(b[i:])
+		i += 8
 	}
-	r.start = g.base + unzigzag(u())
-	r.dur = int64(u())
-	r.received = r.start + unzigzag(u())*int64(time.Millisecond)
-	r.body = b
+	v, i = uvarint(b, i)
+	r.start = g.base + unzigzag(v)
+	v, i = uvarint(b, i)
+	r.dur = int64(v)
+	v, i = uvarint(b, i)
+	r.received = r.start + unzigzag(v)*int64(time.Millisecond)
+	r.body = b[i:]
 	return r
+}
+
+// uvarint reads at i and returns where it ends.
+func uvarint(b []byte, i int) (uint64, int) {
+	v := uint64(b[i] & 0x7f)
+	for shift := 7; b[i] >= 0x80; shift += 7 {
+		i++
+		v |= uint64(b[i]&0x7f) << shift
+	}
+	return v, i + 1
 }
 
 func zigzag(v int64) uint64   { return uint64(v)<<1 ^ uint64(v>>63) }
@@ -117,12 +125,8 @@ func (h *shaper) encode(g *segment, s *span.Span, e *trace, slot, shapeID uint32
 	for i := range s.Events {
 		b = binary.AppendUvarint(b, zigzag(s.Events[i].Time.UnixNano()-start))
 	}
-	if sh.inlines > 0 {
-		for i := range h.entries {
-			if h.entries[i].inline {
-				b = g.appendValue(b, &h.entries[i], e, off, h.seeds[0])
-			}
-		}
+	for i := range h.inline {
+		b = g.appendValue(b, &h.inline[i], e, off, h.seeds[0])
 	}
 	if len(s.Links) > 0 {
 		b[0] |= recLinks

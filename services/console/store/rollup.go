@@ -53,7 +53,7 @@ func (c *cell) numbers() backend.Numbers {
 // minutes is a series of cells, oldest first, without empty ones.
 type minutes struct {
 	cells []cell
-	last  time.Time // start of the newest span
+	last  int64 // start of the newest span, nanoseconds since 1970
 }
 
 // at returns the cell of a minute and whether it was made.
@@ -171,9 +171,7 @@ func (r *rollups) span(series uint32, start int64, d time.Duration, request, fai
 	if request {
 		c.request(d, failed, 1)
 	}
-	if t := time.Unix(0, start); t.After(m.last) {
-		m.last = t
-	}
+	m.last = max(m.last, start)
 	r.made(made)
 }
 

@@ -179,24 +179,31 @@ func (g *segment) inlined(field byte, key string) bool {
 	return false
 }
 
-// shaper takes spans apart; one is reused for all spans of a batch.
+// shaper takes spans apart; one is reused for all spans.
 type shaper struct {
 	seeds   [2]maphash.Seed
+	hashed  []byte  // everything that a shape stands for
+	inline  []entry // values that stand in the record
+	size    int     // bytes of text
+	collect bool    // also into entries
 	entries []entry
-	hashed  []byte
 	record  []byte
 }
 
 func (h *shaper) add(g *segment, field byte, key, value string) {
 	in := g.inlined(field, key)
-	h.entries = append(h.entries, entry{field, in, key, value})
-	h.hashed = append(h.hashed, field)
-	h.hashed = binary.AppendUvarint(h.hashed, uint64(len(key))<<1|uint64(b2i(in)))
-	h.hashed = append(h.hashed, key...)
-	if !in {
-		h.hashed = binary.AppendUvarint(h.hashed, uint64(len(value)))
-		h.hashed = append(h.hashed, value...)
+	h.size += len(key) + len(value)
+	if h.collect {
+		h.entries = append(h.entries, entry{field, in, key, value})
 	}
+	h.hashed = append(h.hashed, field, byte(len(key)), byte(len(key)>>8), byte(b2i(in)))
+	h.hashed = append(h.hashed, key...)
+	if in {
+		h.inline = append(h.inline, entry{field, in, key, value})
+		return
+	}
+	h.hashed = append(h.hashed, byte(len(value)), byte(len(value)>>8), byte(len(value)>>16))
+	h.hashed = append(h.hashed, value...)
 }
 
 func (h *shaper) addNonEmpty(g *segment, field byte, value string) {
@@ -205,9 +212,9 @@ func (h *shaper) addNonEmpty(g *segment, field byte, value string) {
 	}
 }
 
-// shapeOf returns the number of the span's shape, made when it is new.
-func (h *shaper) shapeOf(g *segment, s *span.Span, r *rollups) uint32 {
-	h.entries, h.hashed = h.entries[:0], h.hashed[:0]
+// takeApart fills hashed and inline, and entries when they are collected.
+func (h *shaper) takeApart(g *segment, s *span.Span) {
+	h.entries, h.inline, h.hashed, h.size = h.entries[:0], h.inline[:0], h.hashed[:0], 0
 	h.hashed = append(h.hashed, byte(s.Kind), byte(s.Status), byte(b2i(s.Shared)))
 	h.add(g, fieldService, "", s.Service)
 	h.add(g, fieldName, "", s.Name)
@@ -239,15 +246,42 @@ func (h *shaper) shapeOf(g *segment, s *span.Span, r *rollups) uint32 {
 	for _, c := range s.Cut {
 		h.add(g, fieldCut, "", c)
 	}
+}
+
+// shapeOf returns the number of the span's shape, made when it is new.
+func (h *shaper) shapeOf(g *segment, s *span.Span, r *rollups) uint32 {
+	h.takeApart(g, s)
+	if h.size > maxSpanBytes {
+		fit(s)
+		h.takeApart(g, s)
+	}
 	// 128 bits under two secret seeds: two shapes do not meet by accident or by design.
 	hash := [2]uint64{maphash.Bytes(h.seeds[0], h.hashed), maphash.Bytes(h.seeds[1], h.hashed)}
 	if id, ok := g.byHash[hash]; ok {
 		return id
 	}
+	h.collect = true
+	h.takeApart(g, s)
+	h.collect = false
 	id := uint32(len(g.shapes))
 	g.shapes = append(g.shapes, h.newShape(g, s, r))
 	g.byHash[hash] = id
 	return id
+}
+
+// recordBound is more than the record of the span that was taken apart can take.
+func (h *shaper) recordBound(s *span.Span) int {
+	n := 128 + 16*len(s.Events)
+	for i := range h.inline {
+		n += len(h.inline[i].value) + 32
+	}
+	for i := range s.Links {
+		n += 48
+		for _, t := range s.Links[i].Tags {
+			n += len(t.Key) + len(t.Value) + 8
+		}
+	}
+	return n
 }
 
 func (h *shaper) newShape(g *segment, s *span.Span, r *rollups) shape {

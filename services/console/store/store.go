@@ -46,6 +46,7 @@ type Store struct {
 	long      map[uint32]*longTrace // by slot: traces that are too long to walk for each new span
 	longSpans int64
 	held      int64 // bytes of sealed segments
+	kin       kin
 	evicted   int64
 	twice     int64
 
@@ -126,8 +127,9 @@ func (s *Store) append(sp *span.Span) {
 	g := s.active(sp)
 	slot := s.traces.find(sp.TraceID)
 	start := sp.Start.UnixNano()
+	s.kin.reset()
 	if slot != 0 {
-		if s.holds(slot, sp) {
+		if s.findKin(slot, sp, start) {
 			s.twice++
 			return
 		}
@@ -136,7 +138,6 @@ func (s *Store) append(sp *span.Span) {
 		e := s.traces.at(slot)
 		e.start, e.end = start, start+int64(max(sp.Duration, 0))
 	}
-	fit(sp)
 	e := s.traces.at(slot)
 	if e.reqHi|e.reqLo == 0 {
 		if hi, lo, ok := parseUUID(sp.RequestID()); ok && hi|lo != 0 {
@@ -145,10 +146,9 @@ func (s *Store) append(sp *span.Span) {
 	}
 	shapeID := s.shaper.shapeOf(g, sp, s.rollups)
 	off := g.used
-	if int(off&(chunkSize-1))+recordBound(sp) > chunkSize || int(off>>chunkBits) >= len(g.chunks) {
+	if int(off&(chunkSize-1))+s.shaper.recordBound(sp) > chunkSize || int(off>>chunkBits) >= len(g.chunks) {
 		if len(g.chunks) > 0 {
 			off = uint32(len(g.chunks)) << chunkBits
-			g.used = off
 		}
 		g.chunks = append(g.chunks, s.chunk())
 	}
@@ -173,46 +173,41 @@ func (s *Store) append(sp *span.Span) {
 	g.spans++
 	g.minStart, g.maxStart = min(g.minStart, start), max(g.maxStart, start)
 	s.remember(slot, e, sp.ID, sp.ParentID)
-	s.count(g, e.head, slot)
+	s.count(g, sh, slot, sp, start)
 }
 
-// recordBound is more than a record of the span can take.
-func recordBound(sp *span.Span) int {
-	n := 128 + 16*len(sp.Events) + len(sp.Name) + len(sp.StatusMessage) + len(sp.TraceState) + len(sp.Scope)
-	for _, tags := range [...]span.Tags{sp.Tags, sp.Resource} {
+// textBytes is what all text of the span takes.
+func textBytes(sp *span.Span) int {
+	n := len(sp.Name) + len(sp.StatusMessage) + len(sp.TraceState) + len(sp.Scope)
+	add := func(tags span.Tags) {
 		for i := range tags {
-			n += len(tags[i].Value) + 12
+			n += len(tags[i].Key) + len(tags[i].Value) + 12
 		}
 	}
+	add(sp.Tags)
+	add(sp.Resource)
 	for i := range sp.Events {
-		for _, t := range sp.Events[i].Tags {
-			n += len(t.Value) + 12
-		}
+		n += len(sp.Events[i].Name)
+		add(sp.Events[i].Tags)
 	}
 	for i := range sp.Links {
-		n += 40
-		for _, t := range sp.Links[i].Tags {
-			n += len(t.Key) + len(t.Value) + 8
-		}
+		add(sp.Links[i].Tags)
 	}
 	return n
 }
 
 // fit cuts a span whose record would not fit a chunk: what a receiver's limits let through is smaller by far.
 func fit(sp *span.Span) {
-	if recordBound(sp) <= maxSpanBytes {
-		return
-	}
 	cut := func(what string) { sp.Cut = append(slices.Clip(sp.Cut), what) }
 	if len(sp.Links) > 0 {
 		sp.Links = nil
 		cut("links")
 	}
-	if recordBound(sp) > maxSpanBytes && len(sp.Events) > 0 {
+	if textBytes(sp) > maxSpanBytes && len(sp.Events) > 0 {
 		sp.Events = nil
 		cut("events")
 	}
-	if recordBound(sp) > maxSpanBytes {
+	if textBytes(sp) > maxSpanBytes {
 		n := maxSpanBytes / 2
 		for _, text := range [...]*string{&sp.Name, &sp.StatusMessage, &sp.TraceState, &sp.Scope} {
 			*text = (*text)[:min(len(*text), 4096)]
@@ -355,24 +350,7 @@ func (s *Store) forget(slot uint32) {
 	}
 }
 
-// withID calls f with each record of the trace that has the id, until f returns false.
-func (s *Store) withID(slot uint32, id uint64, f func(g *segment, rec *record) bool) {
-	if l := s.long[slot]; l != nil {
-		s.readAll(l.byID[id], f)
-		return
-	}
-	s.walk(slot, func(g *segment, rec *record) bool { return rec.id != id || f(g, rec) })
-}
-
-// withParent does the same for the children of a span.
-func (s *Store) withParent(slot uint32, parent uint64, f func(g *segment, rec *record) bool) {
-	if l := s.long[slot]; l != nil {
-		s.readAll(l.byParent[parent], f)
-		return
-	}
-	s.walk(slot, func(g *segment, rec *record) bool { return rec.parent != parent || f(g, rec) })
-}
-
+// readAll calls f with the record of each place that is still held, until f returns false.
 func (s *Store) readAll(places []location, f func(g *segment, rec *record) bool) {
 	for _, at := range places {
 		if g := s.segment(at.segment()); g != nil {
@@ -381,17 +359,4 @@ func (s *Store) readAll(places []location, f func(g *segment, rec *record) bool)
 			}
 		}
 	}
-}
-
-// holds reports whether the span is there already. Ids alone do not tell: the halves of a shared Zipkin span have
-// one id, and so have spans of an application that invents ids badly.
-func (s *Store) holds(slot uint32, sp *span.Span) (found bool) {
-	start, dur := sp.Start.UnixNano(), int64(max(sp.Duration, 0))
-	s.withID(slot, uint64(sp.ID), func(g *segment, rec *record) bool {
-		sh := &g.shapes[rec.shape]
-		found = rec.start == start && rec.dur == dur && rec.parent == uint64(sp.ParentID) && sh.kind == sp.Kind &&
-			sh.shared == sp.Shared && g.text(sh.app) == sp.Service
-		return !found
-	})
-	return found
 }

@@ -1,0 +1,189 @@
+package web
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"embed"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"html/template"
+	"io/fs"
+	"net/http"
+	"net/url"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/go-chi/chi/v5"
+
+	"example.com/bookinfo/services/console/expr"
+)
+
+// view is what a template gets: the frame of the page and its own Body.
+type view struct {
+	Title string
+	// Section marks the navigation entry, Live the addresses of events that make the page refresh.
+	Section string
+	Live    string
+	Body    any
+	// Frame
+	Select  selection
+	Theme   string
+	Path    string
+	URL     string
+	Links   []Link
+	Lessons bool
+	Admin   bool
+	Regions []string
+	Script  []string
+	Refresh int
+}
+
+// asset is a file under an address that changes with its content, so that browsers may keep it for good.
+type asset struct {
+	url, kind string
+	data      []byte
+}
+
+func readAssets(files embed.FS) (map[string]asset, error) {
+	entries, err := files.ReadDir("assets")
+	if err != nil {
+		return nil, err
+	}
+	// The modules import each other by relative address, so all files share the hash of all contents.
+	sum := sha256.New()
+	contents := make(map[string][]byte)
+	for _, e := range entries {
+		data, err := files.ReadFile("assets/" + e.Name())
+		if err != nil {
+			return nil, err
+		}
+		contents[e.Name()] = data
+		sum.Write(data)
+	}
+	hash := hex.EncodeToString(sum.Sum(nil))[:12]
+	kinds := map[string]string{".css": "text/css; charset=utf-8", ".js": "text/javascript; charset=utf-8", ".svg": "image/svg+xml"}
+	out := make(map[string]asset)
+	for name, data := range contents {
+		out[name] = asset{"/assets/" + hash + "/" + name, kinds[path.Ext(name)], data}
+	}
+	return out, nil
+}
+
+func (c *console) asset(w http.ResponseWriter, r *http.Request) {
+	a, ok := c.assets[chi.URLParam(r, "name")]
+	if !ok || a.url != r.URL.Path {
+		c.fail(w, r, http.StatusNotFound, "no such file")
+		return
+	}
+	w.Header().Set("Cache-Control", "public, max-age=31536000, immutable")
+	w.Header().Set("Content-Type", a.kind)
+	_, _ = w.Write(a.data)
+}
+
+func (c *console) favicon(w http.ResponseWriter, r *http.Request) {
+	w.Header().Set("Content-Type", "image/svg+xml")
+	_, _ = w.Write(c.assets["icon.svg"].data)
+}
+
+// parse reads every page together with the frame and the parts that pages share.
+func (c *console) parse(files embed.FS) (map[string]*template.Template, error) {
+	shared, err := template.New("").Funcs(c.funcs()).ParseFS(files, "templates/frame.html", "templates/parts.html")
+	if err != nil {
+		return nil, err
+	}
+	names, err := fs.Glob(files, "templates/*.html")
+	if err != nil {
+		return nil, err
+	}
+	pages := make(map[string]*template.Template)
+	for _, name := range names {
+		page := strings.TrimSuffix(path.Base(name), ".html")
+		if page == "frame" || page == "parts" {
+			continue
+		}
+		t, err := shared.Clone()
+		if err != nil {
+			return nil, err
+		}
+		if pages[page], err = t.ParseFS(files, name); err != nil {
+			return nil, err
+		}
+	}
+	return pages, nil
+}
+
+// render writes a whole page, or nothing when its template fails.
+func (c *console) render(w http.ResponseWriter, r *http.Request, status int, page string, v view) error {
+	v.Path, v.URL = r.URL.Path, r.URL.RequestURI()
+	v.Links, v.Lessons, v.Admin = c.Links, len(c.Lessons) > 0, c.Admin != nil
+	if v.Select.Range == "" {
+		v.Select, _ = c.selection(r)
+	}
+	if cookie, err := r.Cookie("theme"); err == nil && slices.Contains(themes(), cookie.Value) {
+		v.Theme = cookie.Value
+	}
+	if v.Regions == nil {
+		v.Regions = c.regions(r)
+	}
+	return c.write(w, status, page, "frame", v)
+}
+
+// fragment writes a part of a page, for scripts.
+func (c *console) write(w http.ResponseWriter, status int, page, name string, data any) error {
+	var b bytes.Buffer
+	if err := c.pages[page].ExecuteTemplate(&b, name, data); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "text/html; charset=utf-8")
+	w.WriteHeader(status)
+	_, err := w.Write(b.Bytes())
+	return ignoreGone(err)
+}
+
+func writeJSON(w http.ResponseWriter, v any) error {
+	data, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	_, err = w.Write(data)
+	return ignoreGone(err)
+}
+
+// ignoreGone drops the error of a write to a client which left: there is nobody to tell.
+func ignoreGone(error) error { return nil }
+
+func badExpression(err error) string {
+	var bad *expr.Error
+	if errors.As(err, &bad) {
+		return bad.Error()
+	}
+	return ""
+}
+
+func themes() []string { return []string{"system", "light", "dark"} }
+
+// appearance keeps the choice of light or dark in a cookie.
+func (c *console) appearance(w http.ResponseWriter, r *http.Request) error {
+	theme := r.PostFormValue("theme")
+	if !slices.Contains(themes(), theme) {
+		return badRequest(fmt.Sprintf("theme %q: want system, light or dark", theme))
+	}
+	http.SetCookie(w, &http.Cookie{Name: "theme", Value: theme, Path: "/", MaxAge: 365 * 24 * 3600, HttpOnly: true,
+		SameSite: http.SameSiteLaxMode})
+	http.Redirect(w, r, localPath(r.PostFormValue("back")), http.StatusSeeOther)
+	return nil
+}
+
+// localPath keeps a redirect on this console: a path of one leading slash, anything else becomes "/".
+func localPath(back string) string {
+	u, err := url.Parse(back)
+	if err != nil || u.Host != "" || u.Scheme != "" || !strings.HasPrefix(u.Path, "/") ||
+		strings.HasPrefix(u.Path, "//") || strings.Contains(back, `\`) {
+		return "/"
+	}
+	return u.RequestURI()
+}
