@@ -69,7 +69,7 @@ func (c Config) Timeout() time.Duration {
 
 // Service is the handler of the service.
 type Service struct {
-	cfg     Config
+	words   words
 	ratings *ratingsClient // nil in v1
 	routes  http.Handler
 }
@@ -79,7 +79,7 @@ func New(cfg Config) *Service {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	s := &Service{cfg: cfg}
+	s := &Service{words: newWords(cfg)}
 	handle := server.Adapt(writeError)
 	r := chi.NewRouter()
 	for _, slash := range []string{"", "/"} { // JAX-RS does not care about one at the end
@@ -145,24 +145,35 @@ func texts() [2]string {
 	}
 }
 
-// body writes the reviews with the spaces of the original, which clients have been seen to compare.
+// words are the parts of a body that are the same for every request, with the spaces of the original, which clients have
+// been seen to compare.
+type words struct {
+	head    string    // between the id and the reviews
+	reviews [2]string // each without its rating and the brace at the end
+	color   string    // after the number of stars
+}
+
+func newWords(cfg Config) words {
+	w := words{
+		head:  `","podname": ` + quote(cfg.PodName) + `,"clustername": ` + quote(cfg.ClusterName) + `,"reviews": [`,
+		color: `, "color": ` + quote(cfg.StarColor) + `}`,
+	}
+	for i, text := range texts() {
+		w.reviews[i] = `{  "reviewer": ` + quote(reviewers[i]) + `,  "text": ` + quote(text)
+	}
+	return w
+}
+
 func (s *Service) body(id int64, stars [2]*int32) []byte {
 	b := make([]byte, 0, 768)
 	b = append(b, `{"id": "`...)
 	b = strconv.AppendInt(b, id, 10)
-	b = append(b, `","podname": `...)
-	b = appendString(b, s.cfg.PodName)
-	b = append(b, `,"clustername": `...)
-	b = appendString(b, s.cfg.ClusterName)
-	b = append(b, `,"reviews": [`...)
-	for i, text := range texts() {
+	b = append(b, s.words.head...)
+	for i, review := range s.words.reviews {
 		if i > 0 {
 			b = append(b, ',')
 		}
-		b = append(b, `{  "reviewer": `...)
-		b = appendString(b, reviewers[i])
-		b = append(b, `,  "text": `...)
-		b = appendString(b, text)
+		b = append(b, review...)
 		if s.ratings != nil {
 			b = s.appendRating(append(b, `, "rating": `...), stars[i])
 		}
@@ -177,17 +188,18 @@ func (s *Service) appendRating(b []byte, stars *int32) []byte {
 	}
 	b = append(b, `{"stars": `...)
 	b = strconv.AppendInt(b, int64(*stars), 10)
-	b = append(b, `, "color": `...)
-	b = appendString(b, s.cfg.StarColor)
-	return append(b, '}')
+	return append(b, s.words.color...)
 }
 
-func appendString(b []byte, s string) []byte {
-	text, err := json.Marshal(s)
-	if err != nil { // a string always can be encoded
-		return append(b, `""`...)
+// quote writes a JSON string, with <, > and & as they are.
+func quote(s string) string {
+	var text strings.Builder
+	encoder := json.NewEncoder(&text)
+	encoder.SetEscapeHTML(false)
+	if err := encoder.Encode(s); err != nil { // a string always can be encoded
+		return `""`
 	}
-	return append(b, text...)
+	return strings.TrimSuffix(text.String(), "\n")
 }
 
 func write(w http.ResponseWriter, status int, body []byte) {
@@ -197,8 +209,7 @@ func write(w http.ResponseWriter, status int, body []byte) {
 }
 
 func writeError(w http.ResponseWriter, _ *http.Request, e *server.Error) {
-	b := appendString([]byte(`{"error": `), e.Message)
-	write(w, e.Status, append(b, '}'))
+	write(w, e.Status, []byte(`{"error": `+quote(e.Message)+`}`))
 }
 
 func options(w http.ResponseWriter, _ *http.Request) {
