@@ -101,7 +101,7 @@ func New(cfg Config) *Service {
 }
 
 func (s *Service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	// Headers of the servlet container that the original runs in; clients have been seen to depend on them.
+	// Headers of the servlet container that the original runs in: its answers carry them, whatever their status.
 	h := w.Header()
 	h["X-Powered-By"] = poweredBy
 	h["Content-Language"] = language
@@ -145,8 +145,8 @@ func texts() [2]string {
 	}
 }
 
-// words are the parts of a body that are the same for every request, with the spaces of the original, which clients have
-// been seen to compare.
+// words are the parts of a body that are the same for every request. The spaces are those of the original, which tutorials
+// print and tests compare.
 type words struct {
 	head    string    // between the id and the reviews
 	reviews [2]string // each without its rating and the brace at the end
