@@ -84,6 +84,12 @@ func (b *buffer) Write(p []byte) (int, error) {
 	return b.Buffer.Write(p)
 }
 
+func (b *buffer) lines() int {
+	b.Lock()
+	defer b.Unlock()
+	return strings.Count(b.String(), "\n")
+}
+
 func TestWritesOnceASecond(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var out buffer
@@ -94,19 +100,19 @@ func TestWritesOnceASecond(t *testing.T) {
 		l.Write(entry())
 		time.Sleep(900 * time.Millisecond)
 		synctest.Wait()
-		if out.Len() != 0 {
+		if out.lines() != 0 {
 			t.Error("written before the second was over")
 		}
 		time.Sleep(200 * time.Millisecond)
 		synctest.Wait()
-		if lines := strings.Count(out.String(), "\n"); lines != 1 {
+		if lines := out.lines(); lines != 1 {
 			t.Errorf("%d lines after a second, want 1", lines)
 		}
 		l.Write(entry())
 		if err := l.Close(t.Context()); err != nil {
 			t.Error(err)
 		}
-		if lines := strings.Count(out.String(), "\n"); lines != 2 {
+		if lines := out.lines(); lines != 2 {
 			t.Errorf("%d lines after Close, want 2", lines)
 		}
 		l.Write(entry())

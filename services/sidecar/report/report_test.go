@@ -195,13 +195,14 @@ func repeat(t *testing.T, r run) {
 	time.Sleep(time.Until(begin.Add(ticks*5*time.Second + 100*time.Millisecond)))
 	synctest.Wait()
 
-	if len(c.posts) != len(r.Posts) {
-		t.Errorf("%d reports, want %d", len(c.posts), len(r.Posts))
+	posts := c.seen()
+	if len(posts) != len(r.Posts) {
+		t.Errorf("%d reports, want %d", len(posts), len(r.Posts))
 	}
-	for i := range min(len(c.posts), len(r.Posts)) {
-		after := c.posts[i].at.Sub(first).Seconds()
-		if c.posts[i].spans != r.Posts[i].Spans || math.Abs(after-r.Posts[i].After) > 0.15 {
-			t.Errorf("report %d of %d spans after %.2f s, want %d after %.2f s", i, c.posts[i].spans, after,
+	for i := range min(len(posts), len(r.Posts)) {
+		after := posts[i].at.Sub(first).Seconds()
+		if posts[i].spans != r.Posts[i].Spans || math.Abs(after-r.Posts[i].After) > 0.15 {
+			t.Errorf("report %d of %d spans after %.2f s, want %d after %.2f s", i, posts[i].spans, after,
 				r.Posts[i].Spans, r.Posts[i].After)
 		}
 	}
@@ -234,13 +235,20 @@ func TestCoalesce(t *testing.T) {
 			r.Report(span())
 		}
 		time.Sleep(2500 * time.Millisecond)
-		if got := sizes(c.posts); !slices.Equal(got, []int{5, 42}) {
+		if got := sizes(c.seen()); !slices.Equal(got, []int{5, 42}) {
 			t.Errorf("reports of %v spans, want 5 and 42", got)
 		}
 		if err := r.Close(t.Context()); err != nil {
 			t.Error(err)
 		}
 	})
+}
+
+// seen returns the reports that came so far.
+func (c *fakeCollector) seen() []post {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return slices.Clone(c.posts)
 }
 
 func sizes(posts []post) (out []int) {
@@ -295,7 +303,7 @@ func TestCloseFlushes(t *testing.T) {
 		if err := r.Close(t.Context()); err != nil {
 			t.Error(err)
 		}
-		if got := sizes(c.posts); !slices.Equal(got, []int{1}) {
+		if got := sizes(c.seen()); !slices.Equal(got, []int{1}) {
 			t.Errorf("reports of %v spans, want one of 1", got)
 		}
 		r.Report(span())
@@ -318,6 +326,8 @@ func TestRefusalIsLogged(t *testing.T) {
 			r.Report(span())
 			time.Sleep(time.Second)
 		}
+		// Close makes what the worker wrote readable here.
+		_ = r.Close(t.Context())
 		if n := strings.Count(log.String(), "\n"); n != 2 {
 			t.Errorf("%d lines in 70 seconds, want 2:\n%s", n, &log)
 		}
@@ -330,7 +340,6 @@ func TestRefusalIsLogged(t *testing.T) {
 			t.Errorf("%d reports: %d dropped, %d not acceptable", len(c.posts), counters.ReportsDropped.Load(),
 				counters.ReportsNotAcceptable.Load())
 		}
-		_ = r.Close(t.Context())
 	})
 }
 
