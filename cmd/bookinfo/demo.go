@@ -24,6 +24,7 @@ type demoFlags struct {
 	profile                  string
 	sampling                 float64
 	zipkin, otlp, traceViews string
+	watch                    string
 }
 
 func (f *demoFlags) declare(set *flag.FlagSet, c call) {
@@ -37,12 +38,13 @@ func (f *demoFlags) declare(set *flag.FlagSet, c call) {
 	set.Float64Var(&f.sampling, "sampling", 100, "`PERCENT` of requests that are traced")
 	set.StringVar(&f.zipkin, "zipkin", "", "`URL` of a Zipkin collector for the spans")
 	set.StringVar(&f.otlp, "otlp", "", "`URL` of an OTLP collector for the spans")
+	set.StringVar(&f.watch, "watch", "", "`FOLDER` of Istio files: what is saved there acts at once")
 	set.StringVar(&f.traceViews, "trace-url", "", "`URL` of a trace in a viewer, with {traceId} in it; pages link to theirs")
 }
 
 // config checks the switches and makes the demo's configuration of them.
 func (f *demoFlags) config(c call) (demo.Config, error) {
-	cfg := demo.Config{Forward: f.forward, Lookup: c.lookup, Progress: c.stderr, Sampling: f.sampling, TraceURL: f.traceViews}
+	cfg := demo.Config{Forward: f.forward, Lookup: c.lookup, Progress: c.stderr, Sampling: f.sampling, TraceURL: f.traceViews, Watch: f.watch}
 	if _, err := propagation.Parse(f.forward); err != nil {
 		return cfg, wrongFlag("forward", f.forward, err.Error())
 	}
@@ -50,6 +52,9 @@ func (f *demoFlags) config(c call) (demo.Config, error) {
 	case "builtin":
 		cfg.Sidecars = true
 	case "none":
+		if f.watch != "" {
+			return cfg, wrongFlag("watch", f.watch, "without proxies there is nothing for the files to act on")
+		}
 	default:
 		return cfg, wrongFlag("proxy", f.proxy, "want builtin or none")
 	}

@@ -38,6 +38,8 @@ type Config struct {
 	Collector Collector
 	// TraceURL is the address of a trace in the collector's pages, with {traceId} in it; the console's if empty.
 	TraceURL string
+	// Watch is a folder of Istio files that the mesh is kept like; none if empty.
+	Watch string
 	// Lookup finds the OTEL_* variables that the services follow; their other settings are the demo's.
 	Lookup settings.Lookup
 	// Log gets what the services have to say.
@@ -106,6 +108,9 @@ func Start(ctx context.Context, cfg Config) (*Demo, error) {
 
 func (d *Demo) start(ctx context.Context) error {
 	if err := d.startMesh(); err != nil {
+		return err
+	}
+	if err := d.startWatch(); err != nil {
 		return err
 	}
 	if d.cfg.Collector.URL == "" {

@@ -1,6 +1,7 @@
 package meshctl
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net/url"
@@ -81,6 +82,9 @@ func (o *options) find(ctx context.Context, selected []selection) ([]*mesh.Resou
 	if _, err := o.call(ctx, "resources", query, nil, &all); err != nil {
 		return nil, []error{err}
 	}
+	slices.SortStableFunc(all, func(a, b *mesh.Resource) int {
+		return cmp.Or(strings.Compare(a.Namespace, b.Namespace), strings.Compare(a.Name, b.Name))
+	})
 	var found []*mesh.Resource
 	var missing []error
 	for _, s := range selected {
