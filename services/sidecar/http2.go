@@ -70,6 +70,15 @@ func (h *h2Side) Close() error {
 // Addr is asked by http.Server for its own log only.
 func (h *h2Side) Addr() net.Addr { return &net.TCPAddr{} }
 
+// shutdown tells clients to go and waits for streams in flight, for as long as a sidecar waits at its end.
+func (h *h2Side) shutdown() {
+	ctx, cancel := context.WithTimeout(context.Background(), shutdownGrace)
+	defer cancel()
+	if h.server.Shutdown(ctx) != nil {
+		h.server.Close()
+	}
+}
+
 func (h *h2Side) close() {
 	h.server.Close()
 	<-h.done

@@ -128,6 +128,7 @@ func (s *Sidecar) Close() error {
 	s.shut()
 	ended := make(chan struct{})
 	go func() {
+		s.h2.shutdown()
 		s.done.Wait()
 		close(ended)
 	}()
