@@ -60,7 +60,7 @@ var labels = [...]string{
 
 // maxSeries bounds the combinations of labels: a client chooses the Host of a request to nowhere. Requests beyond it
 // are counted without their destination.
-const maxSeries = 2000
+const maxSeries = 500
 
 // Stats counts requests. It is safe for concurrent use.
 type Stats struct {
