@@ -73,8 +73,10 @@ func TestContract61_GoogleBooksFails(t *testing.T) {
 		"no ISBN":    servertest.Answer(200, `{"items":[{"volumeInfo":{"authors":["x"]}}]}`),
 		"wrong type": servertest.Answer(200, `{"items":[{"volumeInfo":{"authors":"x"}}]}`),
 		"too much":   servertest.Answer(200, `"`+strings.Repeat("x", 1<<20)+`"`),
-		"redirect":   func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "http://elsewhere.example/", 302) },
-		"cut":        func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) },
+		"redirect": func(w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, "http://elsewhere.example/", http.StatusFound)
+		},
+		"cut": func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -27,7 +27,7 @@ type process struct {
 
 // startProcess starts a server on a free port of the loopback address and waits for its first 200.
 func startProcess(ctx context.Context, name, binary string, args, env []string) (*process, error) {
-	port, err := freePort()
+	port, err := freePort(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -41,13 +41,9 @@ func startProcess(ctx context.Context, name, binary string, args, env []string) 
 	}
 	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: time.Second}
 	for time.Since(began) < 10*time.Second {
-		resp, err := client.Get(p.url("/health"))
-		if err == nil {
-			resp.Body.Close()
-			if resp.StatusCode == http.StatusOK {
-				p.first = time.Since(began)
-				return p, nil
-			}
+		if ask(ctx, client, p.url("/health")) == nil {
+			p.first = time.Since(began)
+			return p, nil
 		}
 		time.Sleep(200 * time.Microsecond)
 	}
@@ -55,8 +51,9 @@ func startProcess(ctx context.Context, name, binary string, args, env []string) 
 	return nil, fmt.Errorf("%s does not answer", name)
 }
 
-func freePort() (string, error) {
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+func freePort(ctx context.Context) (string, error) {
+	var config net.ListenConfig
+	listener, err := config.Listen(ctx, "tcp", "127.0.0.1:0")
 	if err != nil {
 		return "", err
 	}

@@ -27,26 +27,29 @@ func Main(m *testing.M, main func()) {
 type Process struct {
 	Instance
 	cmd   *exec.Cmd
-	ended chan error
+	ended chan struct{}
 }
 
 // StartProcess runs the command under test, whose TestMain must be Main, with the given environment and waits until it
 // listens. It is killed at the end of the test.
 func StartProcess(t testing.TB, env ...string) *Process {
 	t.Helper()
-	p := &Process{ended: make(chan error, 1)}
+	p := &Process{ended: make(chan struct{})}
 	p.output = newOutput()
 	p.cmd = command(t, nil, env...)
 	p.cmd.Stdout, p.cmd.Stderr = p.output, p.output
 	if err := p.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	go func() { p.ended <- p.cmd.Wait() }()
+	go func() {
+		_ = p.cmd.Wait() // the exit code says it all
+		close(p.ended)
+	}()
 	t.Cleanup(func() { _ = p.cmd.Process.Kill() })
 	select {
 	case p.Addr = <-p.output.address:
-	case err := <-p.ended:
-		t.Fatalf("the process ended at once: %v\n%s", err, p.Log())
+	case <-p.ended:
+		t.Fatalf("the process ended at once: %v\n%s", p.cmd.ProcessState, p.Log())
 	case <-time.After(20 * time.Second):
 		t.Fatalf("the process does not listen:\n%s", p.Log())
 	}
@@ -124,7 +127,8 @@ func TerminateInFlight(t *testing.T, p *Process, method, path string, began, fin
 	began()
 	p.Terminate(t)
 	for start := time.Now(); ; time.Sleep(time.Millisecond) { // until it listens no more
-		conn, err := net.Dial("tcp", p.Addr)
+		var dialer net.Dialer
+		conn, err := dialer.DialContext(t.Context(), "tcp", p.Addr)
 		if err != nil {
 			break
 		}

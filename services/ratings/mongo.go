@@ -73,7 +73,7 @@ func (m *MongoDB) Ratings(ctx context.Context) (Ratings, error) {
 	if err != nil {
 		return Ratings{}, mongoError(err)
 	}
-	defer cursor.Close(ctx)
+	defer func() { _ = cursor.Close(ctx) }() // what it held has been read
 	ratings := noRatings()
 	for i := 0; i < len(ratings) && cursor.Next(ctx); i++ {
 		if ratings[i], err = ratingJSON(cursor.Current.Lookup("rating")); err != nil {

@@ -91,7 +91,7 @@ func (m *MySQL) Ratings(ctx context.Context) (Ratings, error) {
 	if err != nil {
 		return Ratings{}, mysqlError(err)
 	}
-	defer rows.Close()
+	defer func() { _ = rows.Close() }() // rows.Err was asked
 	ratings := noRatings()
 	for i := 0; i < len(ratings) && rows.Next(); i++ {
 		var rating sql.NullFloat64

@@ -3,6 +3,7 @@ package ratings
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"math"
 	"os/exec"
 	"strings"
@@ -111,7 +112,7 @@ func TestRestringifyRefuses(t *testing.T) {
 		}
 	}
 	deep := strings.Repeat("[", maxDepth+2) + strings.Repeat("]", maxDepth+2)
-	if _, err := restringify([]byte(deep)); err != errTooDeep {
+	if _, err := restringify([]byte(deep)); !errors.Is(err, errTooDeep) {
 		t.Errorf("too deep: %v", err)
 	}
 }
@@ -122,7 +123,7 @@ func FuzzRestringify(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, text []byte) {
 		once, err := restringify(text)
-		if (err == nil) != json.Valid(text) && err != errTooDeep {
+		if (err == nil) != json.Valid(text) && !errors.Is(err, errTooDeep) {
 			t.Fatalf("%q: valid JSON is %v, error %v", text, json.Valid(text), err)
 		}
 		if err != nil {
