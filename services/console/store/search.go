@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"slices"
+	"sort"
 	"strconv"
 	"strings"
 
@@ -208,25 +209,20 @@ func (s *Store) byDuration(m *matcher) (slots []uint32, few bool) {
 		if !m.overlaps(g) {
 			continue
 		}
-		list := g.byDuration
-		if list != nil {
-			from, to := 0, len(list)
-			if m.q.MaxDuration > 0 {
-				from, _ = slices.BinarySearchFunc(list, int64(m.q.MaxDuration), func(slot uint32, d int64) int {
-					return -cmp.Compare(s.sealedDuration(g, slot), d)
-				})
+		list := g.slots
+		if g.sealed {
+			// The longest come first.
+			from, to := 0, len(g.durations)
+			if d := int64(m.q.MaxDuration); d > 0 {
+				from = sort.Search(len(g.durations), func(i int) bool { return g.durations[i] <= d })
 			}
-			if m.q.MinDuration > 0 {
-				to, _ = slices.BinarySearchFunc(list, int64(m.q.MinDuration)-1, func(slot uint32, d int64) int {
-					return -cmp.Compare(s.sealedDuration(g, slot), d)
-				})
+			if d := int64(m.q.MinDuration); d > 0 {
+				to = sort.Search(len(g.durations), func(i int) bool { return g.durations[i] < d })
 			}
-			list = list[min(from, to):to]
-		} else {
-			list = g.slots
-		}
-		if len(slots)+len(list) > fewEnough && g.byDuration != nil {
-			return nil, false
+			list = g.byDuration[min(from, to):to]
+			if len(slots)+len(list) > fewEnough {
+				return nil, false
+			}
 		}
 		for _, slot := range list {
 			if s.traces.at(slot).head.segment() == g.seq {
@@ -236,9 +232,6 @@ func (s *Store) byDuration(m *matcher) (slots []uint32, few bool) {
 	}
 	return slots, true
 }
-
-// sealedDuration is a trace's duration as far as the order of a sealed list is concerned.
-func (s *Store) sealedDuration(_ *segment, slot uint32) int64 { return s.duration(slot) }
 
 func (s *Store) requests(hi, lo uint64, add func(uint32)) {
 	for slot := s.traces.byReq[lo]; slot != 0; slot = s.traces.at(slot).nextReq {

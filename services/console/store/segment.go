@@ -96,12 +96,17 @@ type segment struct {
 	inlineKeys []keyName // small: looked at for each tag
 	buckets    []uint32  // chains of inlined values by hash, for equality
 
-	spans      int64
-	minStart   int64
-	maxStart   int64
-	slots      []uint32 // traces whose home this segment is or was
-	byDuration []uint32 // slots, longest first; nil until sealed
-	byStart    []uint32 // slots, newest first
+	spans    int64
+	minStart int64
+	maxStart int64
+	slots    []uint32 // traces whose home this segment is or was
+	// What a sealed segment has: its slots, the longest and the newest first, with what they were sorted by. A trace
+	// that went on in a later segment keeps its place here.
+	sealed     bool
+	byDuration []uint32
+	durations  []int64
+	byStart    []uint32
+	starts     []int64
 }
 
 func newSegment(seq uint32, base int64, before *segment) *segment {
@@ -125,7 +130,7 @@ func newSegment(seq uint32, base int64, before *segment) *segment {
 
 func (g *segment) bytes() int64 {
 	return int64(len(g.chunks))*chunkSize + g.extra + int64(len(g.buckets))*4 + int64(cap(g.slots))*4 +
-		int64(len(g.byDuration)+len(g.byStart))*4
+		int64(len(g.byDuration)+len(g.byStart))*(4+8)
 }
 
 func (g *segment) at(off uint32) []byte { return g.chunks[off>>chunkBits][off&(chunkSize-1):] }

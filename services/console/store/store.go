@@ -254,13 +254,18 @@ func (s *Store) active(sp *span.Span) *segment {
 
 // seal sorts the traces of a full segment, once.
 func (s *Store) seal(g *segment) {
-	g.byDuration = slices.Clone(g.slots)
-	g.byStart = slices.Clone(g.slots)
+	g.byDuration, g.durations = slices.Clone(g.slots), make([]int64, 0, len(g.slots))
+	g.byStart, g.starts = slices.Clone(g.slots), make([]int64, 0, len(g.slots))
 	slices.SortFunc(g.byDuration, func(a, b uint32) int { return s.compareDuration(a, b) })
 	slices.SortFunc(g.byStart, func(a, b uint32) int { return s.compareStart(a, b) })
-	clear(g.keyIDs)
-	clear(g.byHash)
-	g.byHash = nil
+	for _, slot := range g.byDuration {
+		g.durations = append(g.durations, s.duration(slot))
+	}
+	for _, slot := range g.byStart {
+		g.starts = append(g.starts, s.traces.at(slot).start)
+	}
+	g.sealed = true
+	g.keyIDs, g.pairID, g.byHash = nil, nil, nil
 }
 
 // evict drops the oldest segment with the traces that have no later span.

@@ -27,7 +27,7 @@ func (s *Store) newWalker(m *matcher, byTime bool) *walker {
 		}
 		c := &cursor{g: g, w: w}
 		switch {
-		case g.byStart == nil:
+		case !g.sealed:
 			c.heap = true
 			c.list = make([]uint32, 0, len(g.slots))
 			for _, slot := range g.slots {
@@ -39,7 +39,7 @@ func (s *Store) newWalker(m *matcher, byTime bool) *walker {
 				c.down(i)
 			}
 		case byTime:
-			i := sort.Search(len(g.byStart), func(i int) bool { return s.traces.at(g.byStart[i]).start < m.to })
+			i := sort.Search(len(g.starts), func(i int) bool { return g.starts[i] < m.to })
 			c.list = g.byStart[i:]
 		default:
 			c.list = g.byDuration
@@ -55,7 +55,7 @@ func (s *Store) newWalker(m *matcher, byTime bool) *walker {
 func (w *walker) next() uint32 {
 	best := -1
 	for i, c := range w.cursors {
-		if best < 0 || c.key > w.cursors[best].key {
+		if best < 0 || c.key > w.cursors[best].key || c.key == w.cursors[best].key && w.before(c.slot, w.cursors[best].slot) {
 			best = i
 		}
 	}
@@ -115,9 +115,11 @@ func (c *cursor) down(i int) {
 	}
 }
 
-func (c *cursor) before(a, b uint32) bool {
-	if c.w.byTime {
-		return c.w.s.compareStart(a, b) < 0
+func (c *cursor) before(a, b uint32) bool { return c.w.before(a, b) }
+
+func (w *walker) before(a, b uint32) bool {
+	if w.byTime {
+		return w.s.compareStart(a, b) < 0
 	}
-	return c.w.s.compareDuration(a, b) < 0
+	return w.s.compareDuration(a, b) < 0
 }
