@@ -10,11 +10,11 @@ import (
 	"time"
 )
 
-// network is an in-memory one, whose connections live in the virtual time of a synctest bubble. Hosts are named by
+// pipes is an in-memory network, whose connections live in the virtual time of a synctest bubble. Hosts are named by
 // host and port.
-type network map[string]chan net.Conn
+type pipes map[string]chan net.Conn
 
-func (n network) dial(ctx context.Context, _, address string) (net.Conn, error) {
+func (n pipes) dial(ctx context.Context, _, address string) (net.Conn, error) {
 	accept, found := n[address]
 	if !found {
 		return nil, &net.DNSError{Err: "no such host", Name: address, IsNotFound: true}
@@ -29,7 +29,7 @@ func (n network) dial(ctx context.Context, _, address string) (net.Conn, error) 
 }
 
 // serve answers at the address until the test ends.
-func (n network) serve(t *testing.T, address string, handler http.Handler) {
+func (n pipes) serve(t *testing.T, address string, handler http.Handler) {
 	accept := make(chan net.Conn)
 	n[address] = accept
 	srv := &http.Server{Handler: handler}
@@ -97,7 +97,7 @@ func TestSlowBackends(t *testing.T) {
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				net := network{}
+				net := pipes{}
 				details, reviews := &stub{handle: test.details}, &stub{handle: test.reviews}
 				net.serve(t, "details:9080", details)
 				net.serve(t, "reviews:9080", reviews)
@@ -149,7 +149,7 @@ func trickle(bytes int, every time.Duration) http.HandlerFunc {
 // TestCallerLeaves: nobody waits for what nobody will read.
 func TestCallerLeaves(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		net := network{}
+		net := pipes{}
 		reviews := &stub{handle: after(forever, answer(200, reviewsV2))}
 		net.serve(t, "details:9080", answer(200, detailsJSON))
 		net.serve(t, "reviews:9080", reviews)
