@@ -3,7 +3,10 @@
 // real sidecar sends.
 package header
 
-import "strings"
+import (
+	"slices"
+	"strings"
+)
 
 // Field is one header line. Name is in lower case; Value is without the white space around it.
 type Field struct{ Name, Value string }
@@ -42,8 +45,7 @@ func (f Fields) Values(name string) []string {
 	return values
 }
 
-// Joined returns the values of every line with that name joined by "," without a blank, as Envoy reads a field of
-// several lines.
+// Joined returns the values of every line with that name joined by "," without a blank, empty ones included.
 func (f Fields) Joined(name string) string {
 	i := f.index(name)
 	if i < 0 {
@@ -55,13 +57,15 @@ func (f Fields) Joined(name string) string {
 	return strings.Join(f.Values(name), ",")
 }
 
-// Join makes the lines with that name one line, at the place of the first: see [Fields.Joined].
+// Join makes the lines with that name one line, at the place of the first: their values joined by ",", empty ones left
+// out, as Envoy does with fields that it reads as one.
 func (f *Fields) Join(name string) {
 	i := f.index(name)
 	if i < 0 || (*f)[i+1:].index(name) < 0 {
 		return
 	}
-	f.Set(name, f.Joined(name))
+	values := slices.DeleteFunc(f.Values(name), func(value string) bool { return value == "" })
+	f.Set(name, strings.Join(values, ","))
 }
 
 // Set gives the first line with that name the value and drops the others; without one it appends a line.

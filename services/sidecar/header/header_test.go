@@ -43,6 +43,8 @@ func TestChange(t *testing.T) {
 			header.Fields{{"host", "details:9080"}, {"b3", "3"}, {"accept", "*/*"}, {"empty", ""}}},
 		{"join makes two lines one", func(f *header.Fields) { f.Join("b3"); f.Join("accept"); f.Join("absent") },
 			header.Fields{{"host", "details:9080"}, {"b3", "1,2"}, {"accept", "*/*"}, {"empty", ""}}},
+		{"join leaves empty lines out", func(f *header.Fields) { f.Add("empty", "x"); f.Add("empty", ""); f.Join("empty") },
+			header.Fields{{"host", "details:9080"}, {"b3", "1"}, {"accept", "*/*"}, {"b3", "2"}, {"empty", "x"}}},
 		{"set appends", func(f *header.Fields) { f.Set("x", "y") },
 			append(sample(), header.Field{Name: "x", Value: "y"})},
 		{"add appends a second line", func(f *header.Fields) { f.Add("host", "z") },

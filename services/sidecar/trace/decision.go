@@ -31,7 +31,7 @@ func (t *Tracer) decide(h *header.Fields) reason {
 		return sampled
 	}
 	id := h.Get(requestID)
-	number, ok := leadingNumber(id)
+	number, ok := t.leadingNumber(id)
 	if !ok {
 		return notTraceable
 	}
@@ -58,12 +58,12 @@ func (t *Tracer) decide(h *header.Fields) reason {
 	return why
 }
 
-// leadingNumber reads the first eight hex digits of a request id.
-func leadingNumber(id string) (uint64, bool) {
+// leadingNumber reads the first eight characters of a request id, as leniently as ids of B3.
+func (t *Tracer) leadingNumber(id string) (uint64, bool) {
 	if len(id) < 8 {
 		return 0, false
 	}
-	return parseHex(id[:8])
+	return t.parseID(id[:8])
 }
 
 func (t *Tracer) readReason(id string) reason {
@@ -143,12 +143,12 @@ func parseHex(s string) (uint64, bool) {
 	return n, true
 }
 
-// parseID reads an id of B3 as leniently as the profile's Envoy: 1.36 with strtoull, which takes leading blanks, a
-// sign and 0x; 1.40 with a parser that takes 0x alone.
+// parseID reads a hexadecimal number as leniently as the profile's Envoy: 1.36 with strtoull, which takes leading blanks, a
+// sign and 0x; 1.40 with a parser that takes no sign.
 func (t *Tracer) parseID(s string) (uint64, bool) {
 	negative := false
+	s = strings.TrimLeft(s, " \t")
 	if t.config.Profile == Envoy136 {
-		s = strings.TrimLeft(s, " \t")
 		if s != "" && (s[0] == '+' || s[0] == '-') {
 			negative = s[0] == '-'
 			s = s[1:]

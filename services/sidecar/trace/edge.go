@@ -3,15 +3,15 @@ package trace
 import (
 	"net/netip"
 	"strings"
+
+	"example.com/bookinfo/services/sidecar/header"
 )
 
 // sanitize decides who the client is and takes away what it may not say (Envoy: mutateRequestHeaders and
 // cleanInternalHeaders in conn_manager_utility.cc). It tells whether the request is an edge request.
 func (t *Tracer) sanitize(r *Request) (edge bool) {
 	h := r.Header
-	for _, name := range [...]string{forwardedFor, forwardedProto, requestID, clientTraceID, decorator} {
-		h.Join(name)
-	}
+	joinLines(h)
 	gateway := t.config.Direction == Gateway
 	internal := t.internal(r, gateway)
 	if gateway {
@@ -30,6 +30,19 @@ func (t *Tracer) sanitize(r *Request) (edge bool) {
 		h.Set("x-envoy-external-address", r.Peer.String())
 	}
 	return edge
+}
+
+// joinLines makes one line of those headers that Envoy keeps in a field of their own, and therefore reads so.
+func joinLines(h *header.Fields) {
+	for i := 0; i < len(*h); i++ {
+		switch name := (*h)[i].Name; name {
+		case forwardedFor, forwardedProto, requestID, clientTraceID, decorator, forceTrace, "user-agent",
+			"x-forwarded-host", "x-forwarded-port", "x-forwarded-client-cert", "x-envoy-attempt-count",
+			"x-envoy-downstream-service-cluster", "x-envoy-downstream-service-node", "x-envoy-external-address",
+			"x-envoy-internal", "x-envoy-original-path":
+			h.Join(name)
+		}
+	}
 }
 
 const (
@@ -82,7 +95,8 @@ func untrusted(name string, edge bool) bool {
 	switch name[len(prefix):] {
 	case "internal", "force-trace", "retry-on", "retry-grpc-on", "max-retries", "retriable-status-codes",
 		"retriable-header-names", "upstream-alt-stat-name", "upstream-rq-timeout-ms",
-		"upstream-rq-per-try-timeout-ms", "upstream-rq-timeout-alt-response", "expected-rq-timeout-ms", "ip-tags",
+		"upstream-rq-per-try-timeout-ms", "upstream-rq-timeout-alt-response",
+		"upstream-stream-duration-ms", "expected-rq-timeout-ms", "ip-tags",
 		"original-url", "hedge-on-per-try-timeout":
 		return true
 	case "decorator-operation", "downstream-service-cluster", "downstream-service-node", "original-path",
