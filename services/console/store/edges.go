@@ -80,15 +80,25 @@ func (s *Store) count(g *segment, sh *shape, slot uint32, sp *span.Span, start i
 			if csh.remote != 0 && calls(csh.kind) && !s.answered(slot, &call.rec) {
 				s.byWord(call.g, csh, call.rec.start, call.rec.dur, -1)
 			}
-			s.edge(call.g, csh, g, sh, start, sp.Duration)
+			s.edge(call.g, csh, g, sh, start, sp.Duration, 1)
 		}
 	}
+	// Of the halves of a shared id the server's has the children.
+	other := s.otherHalf(sh)
 	answered := false
 	for i := range s.kin.children {
 		c := &s.kin.children[i]
-		if csh := c.shape(); serves(csh.kind) {
-			answered = true
-			s.edge(g, sh, c.g, csh, c.rec.start, time.Duration(c.rec.dur))
+		csh := c.shape()
+		if !serves(csh.kind) || csh.shared {
+			continue
+		}
+		answered = true
+		if other != nil && !serving {
+			continue
+		}
+		s.edge(g, sh, c.g, csh, c.rec.start, time.Duration(c.rec.dur), 1)
+		if other != nil {
+			s.edge(other.g, other.shape(), c.g, csh, c.rec.start, time.Duration(c.rec.dur), -1)
 		}
 	}
 	if !calls(sh.kind) {
@@ -97,7 +107,7 @@ func (s *Store) count(g *segment, sh *shape, slot uint32, sp *span.Span, start i
 	for i := range s.kin.sameID {
 		if half := &s.kin.sameID[i]; serves(half.shape().kind) && half.shape().shared {
 			answered = true
-			s.edge(g, sh, half.g, half.shape(), half.rec.start, time.Duration(half.rec.dur))
+			s.edge(g, sh, half.g, half.shape(), half.rec.start, time.Duration(half.rec.dur), 1)
 		}
 	}
 	if sh.remote != 0 && !answered {
@@ -105,16 +115,29 @@ func (s *Store) count(g *segment, sh *shape, slot uint32, sp *span.Span, start i
 	}
 }
 
-// callOf finds the span that the new server's span answers: the client's half of a shared id, else the parent.
+// callOf finds the span that the new server's span answers: of a shared id the client's half, which may come later,
+// else the parent.
 func (s *Store) callOf(shared bool) *relative {
-	if shared {
-		for i := range s.kin.sameID {
-			if calls(s.kin.sameID[i].shape().kind) {
-				return &s.kin.sameID[i]
-			}
+	if !shared {
+		return preferServer(s.kin.parents)
+	}
+	for i := range s.kin.sameID {
+		if calls(s.kin.sameID[i].shape().kind) {
+			return &s.kin.sameID[i]
 		}
 	}
-	return preferServer(s.kin.parents)
+	return nil
+}
+
+// otherHalf finds the other half of a shared id, nil when the new span is alone.
+func (s *Store) otherHalf(sh *shape) *relative {
+	for i := range s.kin.sameID {
+		r := &s.kin.sameID[i]
+		if osh := r.shape(); calls(sh.kind) && serves(osh.kind) && osh.shared || sh.shared && calls(osh.kind) {
+			return r
+		}
+	}
+	return nil
 }
 
 // preferServer chooses among the halves of a shared id, of which the server's has the children.
@@ -134,7 +157,7 @@ func preferServer(parents []relative) *relative {
 func (s *Store) answered(slot uint32, call *record) bool {
 	servers := 0
 	look := func(g *segment, rec *record) bool {
-		if sh := &g.shapes[rec.shape]; serves(sh.kind) && (rec.parent == call.id || rec.id == call.id && sh.shared) {
+		if sh := &g.shapes[rec.shape]; serves(sh.kind) && (rec.parent == call.id && !sh.shared || rec.id == call.id && sh.shared) {
 			servers++
 		}
 		return servers < 2
@@ -148,12 +171,12 @@ func (s *Store) answered(slot uint32, call *record) bool {
 	return servers >= 2 // the new one is there already
 }
 
-// edge counts a call that a server's span received.
-func (s *Store) edge(from *segment, fsh *shape, to *segment, tsh *shape, start int64, d time.Duration) {
+// edge counts (or takes back, with n -1) a call that a server's span received.
+func (s *Store) edge(from *segment, fsh *shape, to *segment, tsh *shape, start int64, d time.Duration, n int64) {
 	if fsh.node == tsh.node || from.text(fsh.app) == to.text(tsh.app) {
 		return
 	}
-	s.rollups.edge(fsh.node, tsh.node, start, d, tsh.status == span.StatusError, 1)
+	s.rollups.edge(fsh.node, tsh.node, start, d, tsh.status == span.StatusError, n)
 }
 
 // byWord counts (or takes back, with n -1) a call to the service that the client's span names.

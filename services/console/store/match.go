@@ -197,6 +197,7 @@ func (m *matcher) crosses(slot uint32) bool {
 			}
 			call := preferServer(byID[r.rec.parent])
 			if sh.shared {
+				call = nil
 				for k := range halves {
 					if calls(halves[k].shape().kind) {
 						call = &halves[k]
