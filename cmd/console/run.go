@@ -16,6 +16,7 @@ import (
 	"strings"
 	"time"
 
+	"example.com/bookinfo/internal/pages"
 	"example.com/bookinfo/internal/server"
 	"example.com/bookinfo/services/console"
 	"example.com/bookinfo/services/console/ingest"
@@ -52,6 +53,7 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 		return err
 	}
 	cfg.Log = slog.New(slog.NewTextHandler(stderr, nil))
+	cfg.Pages = pages.Of
 	// The heap may exceed what the store counts by its garbage, but not by much: near the limit the collector runs more
 	// often, far below it less often than by default, which costs senders less.
 	if getenv("GOMEMLIMIT") == "" {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 
+	"example.com/bookinfo/internal/pages"
 	"example.com/bookinfo/services/console"
 	"example.com/bookinfo/services/sidecar/trace"
 )
@@ -24,6 +25,7 @@ func (d *Demo) startConsole(ctx context.Context) error {
 		OTLPGRPC: d.free(ctx, "OTLP over gRPC", otlpGRPCPort),
 		OTLPHTTP: d.free(ctx, "OTLP over HTTP", otlpHTTPPort),
 		Log:      d.cfg.Log.With("workload", "console"),
+		Pages:    pages.Of,
 	})
 	if err != nil {
 		return err

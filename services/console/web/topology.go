@@ -2,7 +2,6 @@ package web
 
 import (
 	"cmp"
-	"fmt"
 	"math"
 	"net/http"
 	"net/url"
@@ -121,5 +120,3 @@ func rate(n int64, seconds float64) string {
 
 // number writes a coordinate for an SVG attribute.
 func number(v float64) string { return strconv.FormatFloat(math.Round(v*100)/100, 'f', -1, 64) }
-
-func viewBox(x, y, w, h float64) string { return fmt.Sprintf("%g %g %g %g", x, y, w, h) }

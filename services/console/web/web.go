@@ -16,6 +16,7 @@ import (
 	"github.com/go-chi/chi/v5/middleware"
 
 	"example.com/bookinfo/services/console/backend"
+	"example.com/bookinfo/services/console/doctor"
 	"example.com/bookinfo/services/console/span"
 )
 
@@ -31,8 +32,8 @@ type Config struct {
 	Now      func() time.Time
 	Location *time.Location
 	Log      *slog.Logger
-	// Doctor names what is wrong with the spans of one request.
-	Doctor func(ctx context.Context, spans []span.Span) []Finding
+	// Examine names what is wrong with the request that spans belong to.
+	Examine func(ctx context.Context, spans []span.Span) []doctor.Finding
 	// Decide tells what a sidecar does with the headers of a request.
 	Decide func(Probe) (Verdict, error)
 	// Import takes in a file of spans (OTLP, Zipkin or Jaeger JSON) and tells whose traces they are.
@@ -49,21 +50,6 @@ type Config struct {
 
 // Link is a named address.
 type Link struct{ Name, URL string }
-
-// Finding is one thing that is wrong with a request's propagation, and at which hop.
-type Finding struct {
-	Kind       string // as in Summary.Findings
-	Title      string
-	Text       string // what happened, one sentence
-	Mend       string // what to do, one sentence
-	Lesson     string // link to its lesson, "" without one
-	Caller     string // application before the hop
-	Callee     string // application after the hop
-	Header     string // header at fault, "" if none can be named
-	Confidence string // such as "certain" or "likely"
-	TraceID    span.TraceID
-	Spans      []span.ID // evidence; the first is where the finding is drawn
-}
 
 // Lesson is a text to learn from beside the live pages.
 type Lesson struct {

@@ -1,7 +1,6 @@
 package web
 
 import (
-	"encoding/base64"
 	"fmt"
 	"hash/fnv"
 	"html/template"
@@ -11,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"example.com/bookinfo/services/console/doctor"
 	"example.com/bookinfo/services/console/format"
 	"example.com/bookinfo/services/console/span"
 )
@@ -32,13 +32,11 @@ func (c *console) funcs() template.FuncMap {
 		"short":    short,
 		"ranges":   ranges,
 		"themes":   themes,
-		"lower":    strings.ToLower,
-		"seq":      func(n int) []int { return make([]int, n) },
+		"finding":  func(kind string) string { return doctor.Kind(kind).Title() },
 		"add":      func(a, b int) int { return a + b },
 		"pathpart": url.PathEscape,
 		"join":     strings.Join,
 		"dict":     dict,
-		"iso":      func(t time.Time) string { return t.In(c.Location).Format("2006-01-02T15:04") },
 	}
 }
 
@@ -182,6 +180,3 @@ func parseCount(text string) (int64, error) {
 	}
 	return n, nil
 }
-
-// opaque makes a name fit for an HTML id.
-func opaque(s string) string { return base64.RawURLEncoding.EncodeToString([]byte(s)) }
