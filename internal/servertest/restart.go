@@ -12,8 +12,9 @@ import (
 	"time"
 )
 
-// drainDelay is what a replica under load gets to be taken out of the balancer.
-const drainDelay = 200 * time.Millisecond
+// drainDelay is what a replica under load gets to be taken out of the balancer: enough for a machine that is busy with
+// other tests too.
+const drainDelay = 1500 * time.Millisecond
 
 // HoldLoad runs two replicas of a service, asks them for path without a pause, over kept and over new connections, and
 // replaces each of them once by a new one. A request that fails, or is answered by anything but 200, is an error of the
