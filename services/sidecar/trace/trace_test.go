@@ -342,3 +342,76 @@ func TestAddressesAtTheGateway(t *testing.T) {
 		}
 	}
 }
+
+// What Envoy 1.36.4 and 1.40.0 were seen to make of odd values, beyond the recordings. A case has the parent id that
+// each reads, or "-" where it makes no span.
+func TestOddIDs(t *testing.T) {
+	const (
+		traceID = "463ac35c9f6413ad48485a3953bb6124"
+		spanID  = "a2fb4a1d1a96d312"
+	)
+	for _, tt := range []struct {
+		header             header.Fields
+		envoy136, envoy140 string
+	}{
+		{lines("x-b3-traceid", traceID, "x-b3-spanid", "0X1f"), "000000000000001f", "000000000000001f"},
+		{lines("x-b3-traceid", traceID, "x-b3-spanid", "0x"), "-", "-"},
+		{lines("x-b3-traceid", traceID, "x-b3-spanid", "x"), "-", "-"},
+		{lines("x-b3-traceid", traceID, "x-b3-spanid", "-"), "-", "-"},
+		{lines("x-b3-traceid", traceID, "x-b3-spanid", "--1"), "-", "-"},
+		{lines("x-b3-traceid", traceID, "x-b3-spanid", "+0x1f"), "000000000000001f", "-"},
+		{lines("x-b3-traceid", traceID, "x-b3-spanid", "-10000000000000000"), "-", "-"},
+		{lines("x-b3-traceid", traceID, "x-b3-spanid", "0x00000000000000001"), "0000000000000001", "0000000000000001"},
+		{lines("x-b3-traceid", traceID, "x-b3-spanid", "0x0x1"), "-", "-"},
+		{lines("x-b3-traceid", traceID, "x-b3-spanid", "1_f"), "-", "-"},
+		{lines("x-b3-traceid", "463ac35c9f6413ad  485a3953bb6124", "x-b3-spanid", spanID), spanID, spanID},
+		{lines("x-b3-traceid", "463ac35c9f6413a 48485a3953bb6124", "x-b3-spanid", spanID), "-", "-"},
+		{lines("x-b3-traceid", "0x3ac35c9f6413ad0x485a3953bb6124", "x-b3-spanid", spanID), spanID, spanID},
+		{lines("x-b3-traceid", traceID, "x-b3-spanid", spanID, "x-b3-parentspanid", "0x"), "-", "-"},
+		{lines("x-b3-traceid", "", "x-b3-traceid", traceID, "x-b3-spanid", spanID), "-", "-"},
+		{lines("b3", traceID+"- 1"), "0000000000000001", "0000000000000001"},
+		{lines("b3", traceID+"-"), "-", "-"},
+		{lines("b3", traceID+"-0xfb4a1d1a96d312-1"), "00fb4a1d1a96d312", "00fb4a1d1a96d312"},
+		{lines("b3", traceID+"-"+spanID+"-1-0x20000000000001"), spanID, spanID},
+		{lines("b3", traceID+"-"+spanID+"--0020000000000001"), "-", "-"},
+		{lines("b3", traceID+"-"+spanID+"-1x0020000000000001"), "-", "-"},
+		{lines("b3", strings.Repeat("-", 33)), "-", "-"},
+		{lines("b3", "", "b3", "1"), "-", "-"},
+	} {
+		for profile, want := range map[trace.Profile]string{trace.Envoy136: tt.envoy136, trace.Envoy140: tt.envoy140} {
+			config := trace.Defaults(trace.Outbound)
+			config.Format, config.Profile = trace.B3, profile
+			_, spans := exchange(t, config, trace.Options{}, tt.header.Clone())
+			got := "-"
+			if len(spans) == 1 && spans[0].HasParent {
+				got = hexID(spans[0].Parent)
+			}
+			if got != want {
+				t.Errorf("%s: %v: parent %s, want %s", profile, tt.header, got, want)
+			}
+		}
+	}
+}
+
+// Repeated lines of headers that Envoy keeps as one field, as its two versions were seen to join them.
+func TestRepeatedLines(t *testing.T) {
+	out, spans := exchange(t, trace.Defaults(trace.Inbound), trace.Options{}, lines(
+		"x-request-id", "", "x-request-id", "3f1a9c20-7b1d-4e44-8a51-0c2f6d7e8b90",
+		"x-envoy-downstream-service-cluster", "a", "x-envoy-downstream-service-cluster", "b",
+		"x-envoy-upstream-stream-duration-ms", "1", "x-client-trace-id", "c", "x-client-trace-id", "d"))
+	want := map[string]string{
+		"x-request-id": "3f1a9c20-7b1d-be44-8a51-0c2f6d7e8b90", "x-envoy-downstream-service-cluster": "a,b",
+		"x-client-trace-id": "c,d",
+	}
+	for name, value := range want {
+		if got := out.Values(name); len(got) != 1 || got[0] != value {
+			t.Errorf("%s is %q, want %q", name, got, value)
+		}
+	}
+	if out.Has("x-envoy-upstream-stream-duration-ms") {
+		t.Error("a control header from outside is kept")
+	}
+	if got := tags(spans[0], "downstream_cluster")["downstream_cluster"]; got != "a,b" {
+		t.Errorf("downstream_cluster is %q", got)
+	}
+}
