@@ -202,7 +202,14 @@ func start(ctx context.Context, cfg *config, up *upstream, output io.Writer) (*t
 			command[i] = strings.ReplaceAll(command[i], "{port}", port)
 		}
 	}
-	return startTarget(command, env, output)
+	u, err := url.Parse(cfg.url)
+	if err != nil {
+		return nil, fmt.Errorf("--url: %w", err)
+	}
+	if err := mustBeFree(ctx, hostport(u)); err != nil {
+		return nil, err
+	}
+	return startTarget(ctx, command, env, output)
 }
 
 // probeAll plays every case and judges them.

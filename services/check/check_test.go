@@ -320,6 +320,15 @@ func TestRun(t *testing.T) {
 	}
 }
 
+func TestPortIsTaken(t *testing.T) {
+	other := httptest.NewServer(http.NotFoundHandler())
+	defer other.Close()
+	err := Run(t.Context(), []string{"--url", other.URL, "--", "sleep", "60"}, &bytes.Buffer{}, &bytes.Buffer{})
+	if err == nil || !strings.Contains(err.Error(), "listens on "+strings.TrimPrefix(other.URL, "http://")+" already") {
+		t.Errorf("error %v, want that the port is taken", err)
+	}
+}
+
 func TestServiceThatDoesNotStart(t *testing.T) {
 	for _, tt := range []struct {
 		command []string

@@ -24,9 +24,13 @@ type target struct {
 	err    error // after exited
 }
 
-// startTarget starts the command with extra variables; what it prints goes to output.
-func startTarget(command, env []string, output io.Writer) (*target, error) {
-	cmd := exec.Command(command[0], command[1:]...) //nolint:gosec // running what the user asks for is the purpose
+// startTarget starts the command with extra variables; what it prints goes to output. It ends with ctx.
+func startTarget(ctx context.Context, command, env []string, output io.Writer) (*target, error) {
+	cmd := exec.CommandContext(ctx, command[0], command[1:]...) //nolint:gosec // running what the user asks for is the purpose
+	cmd.Cancel = func() error {
+		terminate(cmd)
+		return nil
+	}
 	cmd.Env = append(os.Environ(), env...)
 	cmd.Stdout, cmd.Stderr = output, output
 	cmd.WaitDelay = stopTimeout
@@ -88,6 +92,17 @@ func orExit0(err error) error {
 		return errors.New("exit status 0")
 	}
 	return err
+}
+
+// mustBeFree makes sure that it is the started service that will answer, and no other that listens there already.
+func mustBeFree(ctx context.Context, hostport string) error {
+	dialer := net.Dialer{Timeout: time.Second}
+	conn, err := dialer.DialContext(ctx, "tcp", hostport)
+	if err != nil {
+		return nil //nolint:nilerr // nobody answers, which is wanted
+	}
+	_ = conn.Close()
+	return fmt.Errorf("something listens on %s already: want a free port in --url, or {port} to have one picked", hostport)
 }
 
 // freePort finds a port for a service that is told its port by {port}.
