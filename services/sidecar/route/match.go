@@ -33,12 +33,12 @@ type StringMatch struct {
 func NewStringMatch(kind MatchKind, value string, ignoreCase bool) (StringMatch, error) {
 	m := StringMatch{Kind: kind, Value: value, IgnoreCase: ignoreCase}
 	if kind == Regex {
+		// Alone first: "a)(b" is no expression, but would become one between the parentheses.
+		if _, err := regexp.Compile(value); err != nil {
+			return m, err
+		}
 		compiled, err := regexp.Compile(`^(?:` + value + `)$`)
 		if err != nil {
-			// Compile alone, so that the message shows what the user wrote.
-			if _, err = regexp.Compile(value); err == nil {
-				_, err = regexp.Compile(`(?:` + value + `)`)
-			}
 			return m, err
 		}
 		m.regex = compiled
