@@ -207,6 +207,10 @@ func forwardSetting(service, forward string, lists map[string][]string) string {
 	case !named:
 		list = lists["all"]
 	}
+	list = slices.Clone(list)
+	if i := slices.Index(list, "b3"); i >= 0 {
+		list[i] = "b3-single" // the setting's word for that header; b3 is the family of x-b3-*
+	}
 	return strings.Join(list, ",")
 }
 
