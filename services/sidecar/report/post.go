@@ -49,6 +49,7 @@ func newPoster(u *url.URL, contentType, userAgent string, o *Options) *poster {
 		TLSHandshakeTimeout:    o.Timeout,
 		ResponseHeaderTimeout:  o.Timeout,
 		MaxResponseHeaderBytes: 64 << 10,
+		WriteBufferSize:        32 << 10, // head and body of a report in one system call
 	}}
 }
 
