@@ -33,6 +33,10 @@ type config struct {
 	startTimeout   time.Duration
 	grace          time.Duration
 	command        []string
+	backend        string   // of a deployed suite; empty otherwise
+	expect         []string // services that must be in its traces
+	requests       int
+	backendTimeout time.Duration
 }
 
 // ErrFailed is what Run returns when the service was checked and does not pass.
@@ -46,6 +50,10 @@ stand-in for its upstream; without, asks a service that runs and whose upstream 
   bookinfo check --url http://localhost:3000/path --upstream-env BACKEND_URL -- node app.js
   bookinfo check --url http://localhost:{port}/ --upstream-env BACKEND_URL -- ./app --port {port}
   bookinfo check --url http://localhost:9080/reviews/0 --upstream-listen 127.0.0.1:9081
+
+Services that are deployed behind sidecars are checked by the traces that they make:
+
+  bookinfo check --url http://productpage:9080/productpage --backend http://zipkin:9411 --expect productpage,details,reviews,ratings
 
 Exit code: 0 all passes, 1 something does not (or the service cannot be asked), 2 wrong usage.
 
@@ -77,6 +85,13 @@ func parse(args []string, stdout io.Writer) (config, error) {
 	flags.DurationVar(&cfg.timeout, "timeout", 10*time.Second, "for each request")
 	flags.DurationVar(&cfg.startTimeout, "start-timeout", 30*time.Second, "for the command to listen")
 	flags.DurationVar(&cfg.grace, "grace", 300*time.Millisecond, "how long to wait for calls that the service makes after it answered")
+	flags.StringVar(&cfg.backend, "backend", "", "`URL` of a trace backend that answers Zipkin's API v2: check a deployed suite by its traces")
+	flags.Func("expect", "`LIST` of services that must be in the traces, with --backend", func(v string) error {
+		cfg.expect = strings.FieldsFunc(v, func(r rune) bool { return r == ',' || r == ' ' })
+		return nil
+	})
+	flags.IntVar(&cfg.requests, "requests", 6, "`NUMBER` of requests to send, with --backend; a service of several versions may not call everybody each time")
+	flags.DurationVar(&cfg.backendTimeout, "backend-timeout", 30*time.Second, "for the traces to be complete, with --backend")
 	if err := flags.Parse(args); errors.Is(err, flag.ErrHelp) {
 		fmt.Fprint(stdout, usage)
 		flags.SetOutput(stdout)
@@ -113,6 +128,15 @@ func (cfg *config) complete(require string) error {
 		return errors.New("--timeout, --start-timeout and --grace: want more than 0")
 	}
 	switch {
+	case cfg.backend != "" && (len(cfg.command) > 0 || len(cfg.upstreamEnv) > 0):
+		return errors.New("--backend is for services that are deployed: want no command and no --upstream-env")
+	case cfg.backend != "" && len(cfg.expect) == 0:
+		return errors.New("--backend needs --expect: want the names of the services that must be in the traces")
+	case cfg.backend == "" && len(cfg.expect) > 0:
+		return errors.New("--expect is of the traces in a backend: want --backend URL")
+	case cfg.requests < 1 || cfg.requests > 1000 || cfg.backendTimeout <= 0:
+		return errors.New("--requests and --backend-timeout: want 1 to 1000 requests and more than 0 s")
+	case cfg.backend != "":
 	case len(cfg.command) == 0 && len(cfg.upstreamEnv) > 0:
 		return errors.New("--upstream-env is for a command that the check starts: want -- COMMAND, or --upstream-listen for a service that runs")
 	case len(cfg.command) == 0 && strings.Contains(cfg.url, "{port}"):
@@ -157,6 +181,9 @@ func Run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 }
 
 func run(ctx context.Context, cfg config, output io.Writer, random io.Reader) (Report, error) {
+	if cfg.backend != "" {
+		return checkDeployed(ctx, cfg, ids{random})
+	}
 	up, err := startUpstream(ctx, cfg.upstreamListen, cfg.upstreamBody)
 	if err != nil {
 		return Report{}, err

@@ -34,6 +34,9 @@ const (
 	ruleHop               = "hop-header"
 	ruleNoContext         = "no-context"
 	ruleRaw               = "raw-context"
+	ruleNoTrace           = "no-trace"
+	ruleServiceMissing    = "service-missing"
+	ruleOrphan            = "orphan-spans"
 )
 
 // rule is what a report says of a finding.
@@ -77,6 +80,9 @@ func rules() map[string]rule {
 		ruleLostOnH2C:         {"requests over HTTP/2 lose the headers, those over HTTP/1.1 do not", looking},
 		ruleHop:               {"headers of one hop are forwarded: x-envoy-* belong to the proxies; forward a list and not everything", copying},
 		ruleNoContext:         {"calls carry no trace context: the SDK's client instrumentation or its propagator is missing", sdk},
+		ruleNoTrace:           {"the backend has no span of any of the traces: is the mesh's format that of the request, is anything sampled, does the collector accept spans?", copying},
+		ruleServiceMissing:    {"services that were called are in none of the traces: who calls them forwards nothing, or they have no sidecar", copying},
+		ruleOrphan:            {"spans hang under a parent that never arrived: an application writes ids of spans that it does not export", sdkOff},
 		ruleRaw:               {"the caller's context is copied as it came beside the SDK's: let the SDK alone write it", sdkOff},
 	}
 }
