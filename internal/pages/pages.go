@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 
+	"example.com/bookinfo/docs/lessons"
 	"example.com/bookinfo/propagation"
 	"example.com/bookinfo/services/console"
 	"example.com/bookinfo/services/console/web"
@@ -28,6 +29,13 @@ func With(links ...web.Link) func(console.Parts) (http.Handler, error) {
 			if e.URL != "" {
 				config.Endpoints = append(config.Endpoints, e)
 			}
+		}
+		all, err := lessons.All(p.Backend, p.Admin)
+		if err != nil {
+			return nil, err
+		}
+		for _, l := range all {
+			config.Lessons = append(config.Lessons, web.Lesson(l))
 		}
 		return web.New(config)
 	}
