@@ -7,6 +7,8 @@ const (
 	wireVarint = 0
 	wire64     = 1
 	wireBytes  = 2
+	wireGroup  = 3 // of proto2; a reader skips what stands between it and wireEnd
+	wireEnd    = 4
 	wire32     = 5
 )
 
@@ -142,6 +144,20 @@ func (w *wire) skip(typ byte) {
 			return
 		}
 		w.i += 4
+	case wireGroup:
+		for open := 1; open > 0 && w.err == nil; {
+			_, typ, ok := w.field()
+			switch {
+			case !ok:
+				w.fail(w.i, "a group ends with its message")
+			case typ == wireGroup:
+				open++
+			case typ == wireEnd:
+				open--
+			default:
+				w.skip(typ)
+			}
+		}
 	default:
 		w.fail(w.i, "wire type %d is not used", typ)
 	}

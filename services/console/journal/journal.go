@@ -100,7 +100,7 @@ func Open(dir string, o Options, replay func(f Frame, block uint64)) (*Journal, 
 	}
 	if o.create == nil {
 		o.create = func(name string) (file, error) {
-			return os.OpenFile(name, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+			return os.OpenFile(name, os.O_CREATE|os.O_EXCL|os.O_WRONLY|os.O_APPEND, 0o600)
 		}
 	}
 	if err := os.MkdirAll(dir, 0o700); err != nil {
@@ -240,8 +240,6 @@ func (j *Journal) write(raw []byte, sync bool) error {
 		if terr := j.out.Truncate(j.size); terr != nil {
 			_ = j.out.Close()
 			j.out = nil
-		} else if s, ok := j.out.(*os.File); ok {
-			_, _ = s.Seek(j.size, 0)
 		}
 		return err
 	}
