@@ -103,7 +103,6 @@ func (r Report) writeText(out io.Writer) error {
 	var w strings.Builder
 	fmt.Fprintf(&w, "%s, profile %s, over %s\n\n", r.URL, r.Profile, r.Protocol)
 	r.writeMatrix(&w)
-	fmt.Fprintln(&w)
 	for i, c := range r.Cases {
 		state := "ok"
 		switch {
@@ -158,7 +157,7 @@ func (r Report) writeMatrix(w *strings.Builder) {
 			fmt.Fprintf(w, "%-28s%s\n", name, strings.TrimRight(row.String(), " "))
 		}
 	}
-	fmt.Fprintln(w, "\n= forwarded  ~ changed  - lost  + invented  2 duplicated  0 sent empty  ! of another request  . came and rightly stayed")
+	fmt.Fprintln(w, "\n= forwarded  ~ changed  - lost  + invented  2 duplicated  0 sent empty  ! of another request  . came and rightly stayed\n")
 }
 
 type junitSuite struct {
