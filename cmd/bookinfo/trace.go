@@ -18,7 +18,6 @@ import (
 	"example.com/bookinfo/internal/demo"
 	"example.com/bookinfo/internal/server"
 	"example.com/bookinfo/internal/traceview"
-	"example.com/bookinfo/services/console/format"
 )
 
 const traceUsage = `ls | search EXPRESSION | show ID | export ID | import FILE  [flags]
@@ -187,7 +186,7 @@ func (t *traceCall) export(ctx context.Context) error {
 // maxImport bounds a file: the console takes less at once.
 const maxImport = 256 << 20
 
-// load sends a file to the console: what it is shows in its first level.
+// load sends a file to the console, which sees what it is, and prints the ids of its traces.
 func (t *traceCall) load(ctx context.Context) error {
 	var in io.Reader = os.Stdin
 	if t.argument != "-" {
@@ -205,42 +204,15 @@ func (t *traceCall) load(ctx context.Context) error {
 	if len(body) > maxImport {
 		return fmt.Errorf("%s: more than %d bytes", t.argument, maxImport)
 	}
-	path, body, err := recognise(body)
+	ids, err := t.client.Import(ctx, body)
 	if err != nil {
 		return fmt.Errorf("%s: %w", t.argument, err)
 	}
-	if err := t.client.Push(ctx, path, body); err != nil {
-		return err
+	fmt.Fprintf(t.stderr, "Imported %d traces.\n", len(ids))
+	for _, id := range ids {
+		fmt.Fprintln(t.stdout, id)
 	}
-	fmt.Fprintln(t.stderr, "Imported.")
 	return nil
-}
-
-// recognise tells which ingest path takes the spans, and gives the body that it takes.
-func recognise(body []byte) (path string, converted []byte, err error) {
-	trimmed := bytes.TrimSpace(body)
-	if len(trimmed) > 0 && trimmed[0] == '[' {
-		return "/api/v2/spans", body, nil
-	}
-	var top struct {
-		ResourceSpans json.RawMessage `json:"resourceSpans"`
-		Data          json.RawMessage `json:"data"`
-	}
-	if err := json.Unmarshal(body, &top); err != nil {
-		return "", nil, fmt.Errorf("no JSON: %w", err)
-	}
-	switch {
-	case top.ResourceSpans != nil:
-		return "/v1/traces", body, nil
-	case top.Data != nil:
-		spans, err := format.ParseJaeger(bytes.NewReader(body))
-		if err != nil {
-			return "", nil, err
-		}
-		converted, err = json.Marshal(format.Zipkin(spans))
-		return "/api/v2/spans", converted, err
-	}
-	return "", nil, errors.New(`want a list of Zipkin spans, or an object with "resourceSpans" (OTLP) or "data" (Jaeger)`)
 }
 
 // writeJSON writes the answer as it came, in lines that people can read.

@@ -133,10 +133,19 @@ func (c Client) Export(ctx context.Context, id, format string) ([]byte, error) {
 	return c.get(ctx, "/api/bookinfo/v1/traces/"+url.PathEscape(id)+"?format="+format)
 }
 
-// Push sends a body of spans to one of the console's ingest paths.
-func (c Client) Push(ctx context.Context, path string, body []byte) error {
-	_, err := c.do(ctx, http.MethodPost, path, body)
-	return err
+// Import sends a file of spans and gives the ids of their traces.
+func (c Client) Import(ctx context.Context, file []byte) ([]string, error) {
+	raw, err := c.do(ctx, http.MethodPost, "/api/bookinfo/v1/import", file)
+	if err != nil {
+		return nil, err
+	}
+	var answer struct {
+		TraceIDs []string `json:"traceIds"`
+	}
+	if err := json.Unmarshal(raw, &answer); err != nil {
+		return nil, fmt.Errorf("%s answers something else than trace ids: %w", c.Console, err)
+	}
+	return answer.TraceIDs, nil
 }
 
 func (c Client) get(ctx context.Context, path string) ([]byte, error) {
