@@ -157,7 +157,7 @@ func (r Report) writeMatrix(w *strings.Builder) {
 			fmt.Fprintf(w, "%-28s%s\n", name, strings.TrimRight(row.String(), " "))
 		}
 	}
-	fmt.Fprintln(w, "\n= forwarded  ~ changed  - lost  + invented  2 duplicated  0 sent empty  ! of another request  . came and rightly stayed\n")
+	fmt.Fprint(w, "\n= forwarded  ~ changed  - lost  + invented  2 duplicated  0 sent empty  ! of another request  . came and rightly stayed\n\n")
 }
 
 type junitSuite struct {
