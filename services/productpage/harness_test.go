@@ -126,7 +126,7 @@ func newFixture(t *testing.T, options ...option) *fixture {
 }
 
 // handler returns productpage with what every service of the suite has around it.
-func handler(t *testing.T, env map[string]string, dial func(ctx context.Context, network, address string) (net.Conn, error)) http.Handler {
+func handler(t testing.TB, env map[string]string, dial func(ctx context.Context, network, address string) (net.Conn, error)) http.Handler {
 	t.Helper()
 	e := settings.From(settings.Map(env))
 	tel, err := telemetry.Start(context.Background(), e.Getenv, "productpage")

@@ -36,10 +36,13 @@ func parseTemplates() (templates, error) {
 // policy lets a page load its own styles and images, post its form to us, and nothing else: no script, no frame.
 const policy = "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 
+// pageSize is room for most pages, in bytes.
+const pageSize = 8 << 10
+
 // html writes a page. It is made in memory first, so that a failure can still become a status.
 func (s *service) html(w http.ResponseWriter, status int, page string, view any) error {
-	var body bytes.Buffer
-	if err := s.templates[page].ExecuteTemplate(&body, "frame", view); err != nil {
+	body := bytes.NewBuffer(make([]byte, 0, pageSize))
+	if err := s.templates[page].ExecuteTemplate(body, "frame", view); err != nil {
 		return fmt.Errorf("page %s: %w", page, err)
 	}
 	h := w.Header()

@@ -3,12 +3,11 @@
 package pyjson
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode/utf16"
@@ -49,76 +48,138 @@ const maxDigits = 4300
 
 // Parse reads exactly one JSON value. Of a key that comes twice the last value counts, at the place of the first.
 func Parse(data []byte) (Value, error) {
-	if !json.Valid(data) { // Decoder.Token alone overlooks some errors between tokens
+	if !json.Valid(data) {
 		return Value{}, errors.New("not JSON")
 	}
-	decoder := json.NewDecoder(bytes.NewReader(data))
-	decoder.UseNumber()
-	return parse(decoder, 0)
+	r := reader{text: string(data)}
+	return r.value(0)
 }
 
-func parse(decoder *json.Decoder, depth int) (Value, error) {
+// reader walks through text that is known to be valid JSON, so it need not look for mistakes.
+type reader struct {
+	text string
+	at   int
+}
+
+// next skips white space, commas and colons and returns the byte behind them.
+func (r *reader) next() byte {
+	for {
+		switch c := r.text[r.at]; c {
+		case ' ', '\t', '\n', '\r', ',', ':':
+			r.at++
+		default:
+			return c
+		}
+	}
+}
+
+func (r *reader) value(depth int) (Value, error) {
 	if depth > maxDepth {
 		return Value{}, fmt.Errorf("nested deeper than %d", maxDepth)
 	}
-	token, err := decoder.Token()
-	if err != nil {
-		return Value{}, err
+	switch r.next() {
+	case '{':
+		return r.object(depth)
+	case '[':
+		return r.array(depth)
+	case '"':
+		s, err := r.string()
+		return Text(s), err
+	case 't':
+		r.at += len("true")
+		return Value{kind: Bool, text: "true"}, nil
+	case 'f':
+		r.at += len("false")
+		return Value{kind: Bool, text: "false"}, nil
+	case 'n':
+		r.at += len("null")
+		return Value{}, nil
 	}
-	switch token := token.(type) {
-	case json.Delim:
-		if token == '[' {
-			return parseArray(decoder, depth)
-		}
-		return parseObject(decoder, depth)
-	case string:
-		return Text(token), nil
-	case json.Number:
-		return number(token.String())
-	case bool:
-		return Value{kind: Bool, text: strconv.FormatBool(token)}, nil
+	start := r.at
+	for r.at < len(r.text) && strings.IndexByte("+-.0123456789Ee", r.text[r.at]) >= 0 {
+		r.at++
 	}
-	return Value{}, nil
+	return number(r.text[start:r.at])
 }
 
-func parseArray(decoder *json.Decoder, depth int) (Value, error) {
+func (r *reader) array(depth int) (Value, error) {
 	array := Value{kind: Array}
-	for decoder.More() {
-		item, err := parse(decoder, depth+1)
+	for r.at++; r.next() != ']'; {
+		item, err := r.value(depth + 1)
 		if err != nil {
 			return Value{}, err
 		}
 		array.items = append(array.items, item)
 	}
-	_, err := decoder.Token()
-	return array, err
+	r.at++
+	return array, nil
 }
 
-func parseObject(decoder *json.Decoder, depth int) (Value, error) {
+func (r *reader) object(depth int) (Value, error) {
 	object := Value{kind: Object}
-	place := map[string]int{}
-	for decoder.More() {
-		token, err := decoder.Token()
+	var place map[string]int // of each name, once there are too many to look through
+	for r.at++; r.next() != '}'; {
+		name, err := r.string()
 		if err != nil {
 			return Value{}, err
 		}
-		name, ok := token.(string)
-		if !ok {
-			return Value{}, io.ErrUnexpectedEOF
-		}
-		value, err := parse(decoder, depth+1)
+		value, err := r.value(depth + 1)
 		if err != nil {
 			return Value{}, err
 		}
-		if i, seen := place[name]; seen {
+		if i := object.index(name, place); i >= 0 {
 			object.fields[i].value = value
 			continue
 		}
-		place[name] = len(object.fields)
 		object.fields = append(object.fields, field{name, value})
+		switch n := len(object.fields); {
+		case n == fewFields:
+			place = make(map[string]int, 2*n)
+			for i, f := range object.fields {
+				place[f.name] = i
+			}
+		case n > fewFields:
+			place[name] = n - 1
+		}
 	}
-	_, err := decoder.Token()
-	return object, err
+	r.at++
+	return object, nil
+}
+
+// fewFields is how many names are looked through one by one.
+const fewFields = 16
+
+// index returns the place of a field, or -1: by the map if there is one.
+func (v Value) index(name string, place map[string]int) int {
+	if place != nil {
+		if i, seen := place[name]; seen {
+			return i
+		}
+		return -1
+	}
+	return slices.IndexFunc(v.fields, func(f field) bool { return f.name == name })
+}
+
+func (r *reader) string() (string, error) {
+	start := r.at
+	plain := true
+	for r.at++; r.text[r.at] != '"'; r.at++ {
+		switch c := r.text[r.at]; {
+		case c == '\\':
+			plain = false
+			r.at++
+		case c >= utf8.RuneSelf:
+			plain = false // may not be UTF-8
+		}
+	}
+	r.at++
+	literal := r.text[start:r.at]
+	if plain {
+		return literal[1 : len(literal)-1], nil
+	}
+	var s string
+	err := json.Unmarshal([]byte(literal), &s)
+	return s, err
 }
 
 // number keeps whole numbers digit by digit and spells others as Python's repr does.

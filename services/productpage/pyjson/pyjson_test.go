@@ -1,6 +1,7 @@
 package pyjson
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 )
@@ -74,6 +75,35 @@ func TestAccess(t *testing.T) {
 	}
 	if _, found := Text("x").Get("a"); found {
 		t.Error("a string has a field")
+	}
+}
+
+// TestManyFields: names are found again whether there are few of them or many.
+func TestManyFields(t *testing.T) {
+	for _, n := range []int{1, 15, 16, 17, 100} {
+		var in strings.Builder
+		in.WriteString("{")
+		for round := range 2 {
+			for i := range n {
+				if i+round > 0 {
+					in.WriteString(",")
+				}
+				fmt.Fprintf(&in, `"k%d":%d`, i, 1000*round+i)
+			}
+		}
+		in.WriteString("}")
+		value, err := Parse([]byte(in.String()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(value.fields) != n {
+			t.Errorf("%d names became %d", n, len(value.fields))
+		}
+		for i := range n {
+			if v, _ := value.Get(fmt.Sprintf("k%d", i)); v.text != fmt.Sprint(1000+i) || value.fields[i].name != fmt.Sprintf("k%d", i) {
+				t.Errorf("of %d: k%d is %s at the place of %s", n, i, v.text, value.fields[i].name)
+			}
+		}
 	}
 }
 
