@@ -309,7 +309,9 @@ func (c *Console) Close() error {
 	select {
 	case <-done:
 	case <-ctx.Done():
-		c.grpc.Stop()
+		if c.grpc != nil {
+			c.grpc.Stop()
+		}
 	}
 	c.stop()
 	<-c.saved

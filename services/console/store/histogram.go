@@ -1,6 +1,7 @@
 package store
 
 import (
+	"math"
 	"math/bits"
 	"time"
 )
@@ -69,7 +70,8 @@ func (h *histogram) quantile(q float64) time.Duration {
 	if total == 0 {
 		return 0
 	}
-	rank := uint64(q*float64(total-1)) + 1
+	// Nearest rank: of two durations the 95th percentile is the longer one.
+	rank := max(1, uint64(math.Ceil(q*float64(total))))
 	for i, n := range h.counts {
 		if rank <= uint64(n) {
 			return bucketMiddle(h.low + i)
