@@ -28,8 +28,10 @@ type exchange struct {
 	path    string       // the target in origin form
 	body    body
 	upgrade bool
-	start   time.Time
-	arrived time.Time // when the request had come completely
+	// unroutable requests are not for any path: CONNECT, which would make an open proxy, and OPTIONS *.
+	unroutable bool
+	start      time.Time
+	arrived    time.Time // when the request had come completely
 
 	force   *inForce
 	table   *route.Table
@@ -72,7 +74,7 @@ type exchange struct {
 // reset makes x ready for the next request of its connection.
 func (x *exchange) reset() {
 	x.req, x.resp = wire.Request{Fields: x.req.Fields[:0]}, wire.Response{Fields: x.resp.Fields[:0]}
-	x.path, x.body, x.upgrade = "", nil, false
+	x.path, x.body, x.upgrade, x.unroutable = "", nil, false, false
 	x.force, x.table, x.choice = nil, nil, route.Choice{}
 	x.status, x.started, x.close, x.broken, x.received, x.sent = 0, false, false, false, 0, 0
 	x.flags, x.details, x.transport, x.attempts = "", "", "", 0
@@ -145,27 +147,37 @@ func (x *exchange) acceptable() bool {
 		x.answerBare(400)
 		return false
 	}
+	malformed := func(reason string) bool {
+		x.refuse(&wire.ProtocolError{Kind: wire.BadMessage, Reason: reason})
+		return false
+	}
 	target := x.req.Target
-	if rest, ok := strings.CutPrefix(target, "http://"); ok { // absolute form (RFC 9112 section 3.2.2): its host counts
-		i := strings.IndexAny(rest, "/?")
-		if i < 0 {
-			i = len(rest)
-		}
-		x.req.Host, x.req.HasOne = rest[:i], true
-		if target = rest[i:]; target == "" || target[0] == '?' {
-			target = "/" + target
+	for _, scheme := range [...]string{"http://", "https://"} { // absolute form (RFC 9112 section 3.2.2): its host counts
+		if rest, ok := strings.CutPrefix(target, scheme); ok {
+			i := strings.IndexAny(rest, "/?")
+			if i < 0 {
+				i = len(rest)
+			}
+			x.req.Host, x.req.HasOne = rest[:i], true
+			if target = rest[i:]; target == "" || target[0] == '?' {
+				target = "/" + target
+			}
+			break
 		}
 	}
 	switch {
 	case !x.req.HasOne:
 		return refuse("missing_host_header")
 	case !validHost(x.req.Host):
-		return refuse("http1.invalid_authority")
-	case x.req.Method == http.MethodConnect, target == "*" && x.req.Method == http.MethodOptions:
-		x.path = target
+		return malformed("the authority holds a character that none may hold")
+	case x.req.Method == http.MethodConnect:
+		x.path, x.close, x.unroutable = target, true, true
+		return true
+	case target == "*" && x.req.Method == http.MethodOptions:
+		x.path, x.unroutable = target, true
 		return true
 	case target[0] != '/':
-		return refuse("path_normalization_failed")
+		return malformed("the target is neither a path nor a URL")
 	}
 	var ok bool
 	if x.path, ok = normalizePath(target); !ok {
@@ -192,7 +204,7 @@ func validHost(host string) bool {
 			return false
 		}
 	}
-	return host != ""
+	return true
 }
 
 // choose asks the route table in force.
@@ -204,7 +216,9 @@ func (x *exchange) choose() {
 	if x.l.direction == trace.Inbound && x.table.Authorization != nil {
 		x.routing.Principal = principalOf(x.req.Fields.Get(clientCert))
 	}
-	x.choice = x.table.Choose(&x.routing, x.l.sidecar.dice)
+	if !x.unroutable {
+		x.choice = x.table.Choose(&x.routing, x.l.sidecar.dice)
+	}
 	x.cluster = x.force.clusters[x.choice.Cluster]
 	x.traceRoute()
 }

@@ -148,10 +148,11 @@ func (q *Request) parseLine(line string) error {
 		return bad("the request target is empty")
 	}
 	q.Target = target
-	switch version {
-	case "HTTP/1.1":
+	number, ok := strings.CutPrefix(version, "HTTP/")
+	switch {
+	case number == "1.1":
 		q.Minor = 1
-	case "HTTP/1.0", "HTTP/0.9":
+	case ok && len(number) == 3 && number[1] == '.' && digits(number[:1]) && digits(number[2:]):
 		return &ProtocolError{UnsupportedVersion, version}
 	default:
 		return bad("the version is not HTTP/1.1")
@@ -240,7 +241,7 @@ func framing(fields header.Fields) (length int64, chunked, closing bool, err err
 			}
 		case "transfer-encoding":
 			if chunked {
-				return 0, false, false, bad("two Transfer-Encoding fields")
+				return 0, false, false, &ProtocolError{UnsupportedCoding, "two Transfer-Encoding fields"}
 			}
 			if !strings.EqualFold(f.Value, "chunked") {
 				return 0, false, false, &ProtocolError{UnsupportedCoding, "a transfer coding other than chunked"}

@@ -6,8 +6,8 @@ import (
 	"example.com/bookinfo/services/sidecar/header"
 )
 
-// AppendRequest appends the head of q with an origin-form target. A chunked body adds its Transfer-Encoding at the
-// end, as Envoy's codec does; every other field is written as it is in q.
+// AppendRequest appends the head of q with an origin-form target. What frames the body and is not among the fields
+// stands at the end, as Envoy's codec writes it; every other field is written as it is in q.
 func AppendRequest(dst []byte, q *Request, target string) []byte {
 	dst = append(dst, q.Method...)
 	dst = append(dst, ' ')
@@ -16,10 +16,22 @@ func AppendRequest(dst []byte, q *Request, target string) []byte {
 	dst = append(dst, q.Host...)
 	dst = append(dst, '\r', '\n')
 	dst = appendLines(dst, q.Fields)
-	if q.Length == Chunked {
+	switch {
+	case q.Length == Chunked:
 		dst = append(dst, "transfer-encoding: chunked\r\n"...)
+	case q.Length == 0 && expectsBody(q.Method) && !q.Fields.Has("content-length"):
+		dst = append(dst, "content-length: 0\r\n"...)
 	}
 	return append(dst, '\r', '\n')
+}
+
+// expectsBody tells whether a request with that method and no body says so by a length.
+func expectsBody(method string) bool {
+	switch method {
+	case "GET", "HEAD", "DELETE", "TRACE", "CONNECT":
+		return false
+	}
+	return true
 }
 
 // AppendResponse appends a head with the given status and fields, the reason phrase being Envoy's for that status.
