@@ -22,7 +22,9 @@ func run(ctx context.Context, args []string, lookup settings.Lookup, stdout io.W
 	cfg := details.FromEnv(env)
 	program := server.Program{Name: "details", About: "the facts of a book", Args: args, Env: env, Stdout: stdout}
 	return server.Run(ctx, program, func(parts server.Parts) (http.Handler, error) {
-		cfg.Transport = parts.Transport(http.DefaultTransport)
+		if cfg.External {
+			cfg.Transport = parts.Transport(http.DefaultTransport)
+		}
 		return details.New(cfg), nil
 	})
 }

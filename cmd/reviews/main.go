@@ -23,7 +23,9 @@ func run(ctx context.Context, args []string, lookup settings.Lookup, stdout io.W
 	program := server.Program{Name: "reviews", About: "what people say about a book, with stars", Args: args, Env: env, Stdout: stdout}
 	return server.Run(ctx, program, func(parts server.Parts) (http.Handler, error) {
 		cfg.Log = parts.Log
-		cfg.Transport = parts.Transport(reviews.NewTransport())
+		if cfg.Ratings {
+			cfg.Transport = parts.Transport(reviews.NewTransport())
+		}
 		return reviews.New(cfg), nil
 	})
 }

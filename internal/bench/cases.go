@@ -4,6 +4,7 @@ import (
 	"context"
 	"os"
 	"path/filepath"
+	"slices"
 )
 
 // start starts the services and the bare servers, and lists what to load.
@@ -51,16 +52,22 @@ func (b *bench) start(ctx context.Context) ([]*load, error) {
 	if failed != nil {
 		return nil, failed
 	}
+	leaf := &load{name: "bare leaf", path: "/ratings/0", front: bareRatings, processes: []*process{bareRatings}, share: 1}
+	call := &load{name: "bare reviews, itself", path: "/reviews/0", front: bareReviews, processes: []*process{bareReviews}, share: 2}
+	bareServices := []*process{bareDetails, bareReviews, bareRatings}
+	fresh := &load{name: "bare page, fresh connections", path: "/productpage", front: barePage, processes: slices.Concat(bareServices, []*process{barePage}), share: 10}
+	kept := &load{name: "bare page, pooled", path: "/productpage", front: barePooled, processes: slices.Concat(bareServices, []*process{barePooled}), share: 10}
+	services := []*process{details, reviews, ratings}
 	return []*load{
-		{name: "bare leaf", path: "/ratings/0", front: bareRatings, processes: []*process{bareRatings}, share: 1},
-		{name: "ratings", path: "/ratings/0", front: ratings, processes: []*process{ratings}, share: 1},
-		{name: "details", path: "/details/0", front: details, processes: []*process{details}, share: 1},
-		{name: "bare reviews", path: "/reviews/0", front: bareReviews, processes: []*process{bareReviews}, share: 2},
-		{name: "reviews with ratings, itself", path: "/reviews/0", front: reviews, processes: []*process{reviews}, share: 2},
+		leaf,
+		{name: "ratings", path: "/ratings/0", front: ratings, processes: []*process{ratings}, share: 1, bare: leaf},
+		{name: "details", path: "/details/0", front: details, processes: []*process{details}, share: 1, bare: leaf},
+		call,
+		{name: "reviews with ratings, itself", path: "/reviews/0", front: reviews, processes: []*process{reviews}, share: 2, bare: call},
 		{name: "reviews with ratings, both", path: "/reviews/0", front: reviews, processes: []*process{reviews, ratings}, share: 2},
-		{name: "bare page, fresh connections", path: "/productpage", front: barePage, processes: []*process{barePage, bareDetails, bareReviews, bareRatings}, share: 10},
-		{name: "page, fresh connections", path: "/productpage", front: page, processes: []*process{page, details, reviews, ratings}, share: 10},
-		{name: "bare page, pooled", path: "/productpage", front: barePooled, processes: []*process{barePooled, bareDetails, bareReviews, bareRatings}, share: 10},
-		{name: "page, pooled", path: "/productpage", front: pooled, processes: []*process{pooled, details, reviews, ratings}, share: 10},
+		fresh,
+		{name: "page, fresh connections", path: "/productpage", front: page, processes: slices.Concat(services, []*process{page}), share: 10, bare: fresh},
+		kept,
+		{name: "page, pooled", path: "/productpage", front: pooled, processes: slices.Concat(services, []*process{pooled}), share: 10, bare: kept},
 	}, nil
 }

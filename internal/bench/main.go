@@ -89,7 +89,8 @@ type load struct {
 	path      string
 	front     *process
 	processes []*process
-	share     int // of the requests of a turn, one in so many
+	share     int   // of the requests of a turn, one in so many
+	bare      *load // what it is compared with, or nil
 	turns     []turn
 }
 
@@ -113,14 +114,14 @@ func (b *bench) report(ctx context.Context, stdout io.Writer) error {
 		}
 	}
 	table := tabwriter.NewWriter(stdout, 0, 0, 2, ' ', 0)
-	fmt.Fprintf(table, "%d turns, %d connections\tCPU-s per 1,000\tlowest to highest\tp50\tp99\n", b.rounds, b.connections)
+	fmt.Fprintf(table, "%d turns, %d connections\tCPU-s per 1,000\tlowest to highest\ttimes bare\tp50\tp99\n", b.rounds, b.connections)
 	for _, l := range loads {
 		cpu := sorted(l.turns, func(t turn) time.Duration { return t.cpu * 1000 / time.Duration(t.requests) })
 		p50 := sorted(l.turns, func(t turn) time.Duration { return t.p50 })
 		p99 := sorted(l.turns, func(t turn) time.Duration { return t.p99 })
 		middle := len(cpu) / 2
-		fmt.Fprintf(table, "%s\t%.4f\t%.4f to %.4f\t%.2f ms\t%.2f ms\n", l.name, cpu[middle].Seconds(),
-			cpu[0].Seconds(), cpu[len(cpu)-1].Seconds(), milliseconds(p50[middle]), milliseconds(p99[middle]))
+		fmt.Fprintf(table, "%s\t%.4f\t%.4f to %.4f\t%s\t%.2f ms\t%.2f ms\n", l.name, cpu[middle].Seconds(),
+			cpu[0].Seconds(), cpu[len(cpu)-1].Seconds(), l.timesBare(), milliseconds(p50[middle]), milliseconds(p99[middle]))
 	}
 	if err := table.Flush(); err != nil {
 		return err
@@ -180,6 +181,25 @@ func (b *bench) fresh(ctx context.Context, p *process) (time.Duration, memory, e
 	}
 	slices.Sort(firsts)
 	return firsts[times/2], idle, nil
+}
+
+// timesBare is the median of what each turn cost beside the turn of the bare servers in the same round: what else runs
+// on the machine changes both.
+func (l *load) timesBare() string {
+	if l.bare == nil {
+		return ""
+	}
+	var times []float64
+	for i, t := range l.turns {
+		if bare := l.bare.turns[i]; bare.cpu > 0 {
+			times = append(times, t.cpu.Seconds()/bare.cpu.Seconds())
+		}
+	}
+	if len(times) == 0 {
+		return ""
+	}
+	slices.Sort(times)
+	return fmt.Sprintf("%.2f", times[len(times)/2])
 }
 
 func sorted(turns []turn, value func(turn) time.Duration) []time.Duration {

@@ -45,7 +45,8 @@ type Parts struct {
 	Log *slog.Logger
 	// Registry is for the service's own metrics; those of every service are in it already.
 	Registry *prometheus.Registry
-	// Transport makes outgoing requests carry what the incoming one's trace needs, on top of base.
+	// Transport makes outgoing requests carry what the incoming one's trace needs, on top of base. A service that makes
+	// none does not call it, and is spared the capturing.
 	Transport func(base http.RoundTripper) http.RoundTripper
 }
 
@@ -151,7 +152,12 @@ func (p Program) serve(ctx context.Context, cfg Config, build func(Parts) (http.
 	}()
 
 	registry := NewRegistry()
-	handler, err := build(Parts{Log: log, Registry: registry, Transport: tel.Transport})
+	calls := false
+	transport := func(base http.RoundTripper) http.RoundTripper {
+		calls = true
+		return tel.Transport(base)
+	}
+	handler, err := build(Parts{Log: log, Registry: registry, Transport: transport})
 	if err != nil {
 		return err
 	}
@@ -159,7 +165,10 @@ func (p Program) serve(ctx context.Context, cfg Config, build func(Parts) (http.
 		defer func() { err = errors.Join(err, closer.Close()) }()
 	}
 	var draining atomic.Bool
-	observer := Observer{Log: log, Registry: registry, Draining: &draining, Trace: tel.Handler}
+	observer := Observer{Log: log, Registry: registry, Draining: &draining}
+	if calls || telemetry.UsesSDK(p.Env.Getenv) { // else there is neither a request to put headers on nor a span to make
+		observer.Trace = tel.Handler
+	}
 	srv := HTTP(observer.Handler(handler), log)
 
 	listener, err := Listen(ctx, cfg.Host, cfg.Port)
