@@ -22,7 +22,8 @@ func (t *Tracer) sanitize(r *Request) (edge bool) {
 	}
 	edge = gateway && !internal
 	if internal {
-		h.Set("x-envoy-internal", "true")
+		h.Del("x-envoy-internal")
+		h.Add("x-envoy-internal", "true")
 		return false
 	}
 	h.DelFunc(func(name string) bool { return untrusted(name, edge) })
@@ -66,7 +67,7 @@ func (t *Tracer) internal(r *Request, gateway bool) bool {
 
 func (t *Tracer) inRanges(address netip.Addr) bool {
 	for _, prefix := range t.config.InternalRanges {
-		if prefix.Contains(address.Unmap()) {
+		if prefix.Contains(address) {
 			return true
 		}
 	}

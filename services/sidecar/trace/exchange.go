@@ -55,6 +55,7 @@ type Exchange struct {
 // x-request-id, x-forwarded-for and x-forwarded-proto.
 func (x *Exchange) Receive(t *Tracer, r *Request) {
 	x.t, x.r = t, r
+	r.Peer = r.Peer.Unmap() // a listener of both families gives IPv4 peers as mapped IPv6 addresses
 	x.alive, x.single, x.operation = false, false, Operation{}
 	x.received, x.sent = x.received[:0], x.sent[:0]
 	x.span = Span{Start: t.now(), Tags: x.span.Tags[:0]}

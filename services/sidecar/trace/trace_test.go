@@ -323,6 +323,7 @@ func TestAddressesAtTheGateway(t *testing.T) {
 		{"203.0.113.9", "", "203.0.113.9", "203.0.113.9"},
 		{"203.0.113.9", "198.51.100.1, 198.51.100.2", "198.51.100.1, 198.51.100.2,203.0.113.9", "203.0.113.9"},
 		{"2001:db8::1", "", "2001:db8::1", "2001:db8::1"},
+		{"::ffff:203.0.113.9", "", "203.0.113.9", "203.0.113.9"},
 	} {
 		var fields header.Fields
 		if tt.forwarded != "" {
@@ -413,5 +414,23 @@ func TestRepeatedLines(t *testing.T) {
 	}
 	if got := tags(spans[0], "downstream_cluster")["downstream_cluster"]; got != "a,b" {
 		t.Errorf("downstream_cluster is %q", got)
+	}
+}
+
+// Who is internal to a sidecar with internal ranges, as Envoy was seen to read x-forwarded-for.
+func TestInternal(t *testing.T) {
+	config := trace.Defaults(trace.Outbound)
+	config.InternalRanges = []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("fd00::/8")}
+	for forwarded, want := range map[string]bool{
+		"10.0.0.9": true, "fd00::1": true,
+		"": false, "x": false, "unknown": false, "10.0.0.9,": false, ",10.0.0.9": false, "10.0.0.9:80": false,
+		"::ffff:10.0.0.9": false, "[fd00::1]": false, "fd00::1%eth0": false, "010.0.0.9": false, "10.0.9": false,
+		"203.0.113.7": false, "203.0.113.7, 10.0.0.9": false, "10.0.0.9, 10.0.0.8": false,
+	} {
+		out, _ := exchange(t, config, trace.Options{}, lines(
+			"x-forwarded-for", forwarded, "x-envoy-internal", "no", "x-envoy-force-trace", "1"))
+		if got := out.Get("x-envoy-internal") == "true"; got != want || out.Has("x-envoy-force-trace") != want {
+			t.Errorf("%q: internal %v, want %v: %v", forwarded, got, want, out)
+		}
 	}
 }
