@@ -263,8 +263,8 @@ func TestDemoWithoutSidecars(t *testing.T) {
 	}
 }
 
-// TestCheck69Split: a 50/50 split shows stars on about half of the pages.
-func TestCheck69Split(t *testing.T) {
+// TestContract69_Split: a 50/50 split shows stars on about half of the pages.
+func TestContract69_Split(t *testing.T) {
 	d := startDemo(t)
 	if status := post(t, d.Control+"/apply", url.Values{"file": {"virtual-service-reviews-50-v3.yaml"}}); status != 303 {
 		t.Fatalf("apply: %d", status)

@@ -8,8 +8,7 @@ import (
 	"testing"
 )
 
-// The tests of this file are named after the compatibility checks of Bookinfo that they show; the list of checks is
-// in docs/checks.md.
+// The numbers of the tests are those of the checks that every drop-in for Bookinfo has to pass.
 
 const (
 	sorryDetails = "Sorry, product details are currently unavailable for this book."
@@ -18,7 +17,7 @@ const (
 	star         = "glyphicon glyphicon-star"
 )
 
-func TestCheck01Title(t *testing.T) {
+func TestContract01_Title(t *testing.T) {
 	page := newFixture(t).get(t, "/productpage")
 	page.wantStatus(t, 200)
 	if got := regexp.MustCompile(`<title>.*</title>`).FindString(page.body); got != "<title>Simple Bookstore App</title>" {
@@ -26,14 +25,14 @@ func TestCheck01Title(t *testing.T) {
 	}
 }
 
-func TestCheck02Health(t *testing.T) {
+func TestContract02_Health(t *testing.T) {
 	health := newFixture(t).get(t, "/health")
 	health.wantStatus(t, 200)
 	health.wantBody(t, "Product page is healthy")
 	health.wantHeader(t, "Content-Type", "text/html; charset=utf-8")
 }
 
-func TestCheck25PageWithReviewsV1(t *testing.T) {
+func TestContract25_PageWithReviewsV1(t *testing.T) {
 	page := newFixture(t, reviews(answer(200, reviewsV1))).get(t, "/productpage")
 	page.wantStatus(t, 200)
 	page.lacks(t, star, "glyphicon", "Error fetching", "Sorry", "Ratings service is currently unavailable", "on cluster")
@@ -44,7 +43,7 @@ func TestCheck25PageWithReviewsV1(t *testing.T) {
 	page.wantHeader(t, "Vary", "Cookie")
 }
 
-func TestCheck26PageWithStars(t *testing.T) {
+func TestContract26_PageWithStars(t *testing.T) {
 	for _, color := range []string{"black", "red"} {
 		body := strings.ReplaceAll(reviewsV2, "black", color)
 		page := newFixture(t, reviews(answer(200, body))).get(t, "/productpage")
@@ -57,19 +56,19 @@ func TestCheck26PageWithStars(t *testing.T) {
 	}
 }
 
-func TestCheck19PageNamesTheCluster(t *testing.T) {
+func TestContract19_PageNamesTheCluster(t *testing.T) {
 	page := newFixture(t, reviews(answer(200, strings.Replace(reviewsV2, `"null"`, `"c1"`, 1)))).get(t, "/productpage")
 	page.contains(t, "on cluster", ">c1<")
 }
 
-func TestCheck27DetailsFail(t *testing.T) {
+func TestContract27_DetailsFail(t *testing.T) {
 	page := newFixture(t, details(answer(503, `{"error":"down"}`))).get(t, "/productpage")
 	page.wantStatus(t, 200)
 	page.contains(t, "Error fetching product details", sorryDetails, "William Shakespeare", "Book Reviews")
 	page.lacks(t, "down", "Book Details")
 }
 
-func TestCheck28ReviewsFail(t *testing.T) {
+func TestContract28_ReviewsFail(t *testing.T) {
 	f := newFixture(t, reviews(answer(500, "")))
 	page := f.get(t, "/productpage")
 	page.wantStatus(t, 200)
@@ -83,7 +82,7 @@ func TestCheck28ReviewsFail(t *testing.T) {
 	}
 }
 
-func TestCheck31ReviewsFailOnce(t *testing.T) {
+func TestContract31_ReviewsFailOnce(t *testing.T) {
 	calls := 0
 	f := newFixture(t, reviews(func(w http.ResponseWriter, r *http.Request) {
 		if calls++; calls == 1 {
@@ -95,7 +94,7 @@ func TestCheck31ReviewsFailOnce(t *testing.T) {
 	f.get(t, "/productpage").contains(t, "Book Reviews", star)
 }
 
-func TestCheck34PageNeverAsksRatings(t *testing.T) {
+func TestContract34_PageNeverAsksRatings(t *testing.T) {
 	f := newFixture(t)
 	f.get(t, "/productpage")
 	if n := len(f.ratings.seen()); n != 0 {
@@ -103,7 +102,7 @@ func TestCheck34PageNeverAsksRatings(t *testing.T) {
 	}
 }
 
-func TestCheck35LoginWithoutReferer(t *testing.T) {
+func TestContract35_LoginWithoutReferer(t *testing.T) {
 	login := newFixture(t).login(t, "jason")
 	login.wantStatus(t, 302)
 	login.wantHeader(t, "Location", "/productpage")
@@ -114,7 +113,7 @@ func TestCheck35LoginWithoutReferer(t *testing.T) {
 	}
 }
 
-func TestCheck36LoginReferer(t *testing.T) {
+func TestContract36_LoginReferer(t *testing.T) {
 	f := newFixture(t)
 	tests := []struct{ referer, want string }{
 		{f.url + "/productpage?u=test", f.url + "/productpage?u=test"},
@@ -136,7 +135,7 @@ func TestCheck36LoginReferer(t *testing.T) {
 	}
 }
 
-func TestCheck37PageOfAUser(t *testing.T) {
+func TestContract37_PageOfAUser(t *testing.T) {
 	f := newFixture(t)
 	f.login(t, "jason")
 	page := f.get(t, "/productpage")
@@ -149,7 +148,7 @@ func TestCheck37PageOfAUser(t *testing.T) {
 	}
 }
 
-func TestCheck38EndUserOfAStranger(t *testing.T) {
+func TestContract38_EndUserOfAStranger(t *testing.T) {
 	f := newFixture(t)
 	f.get(t, "/productpage", "end-user", "mallory")
 	f.get(t, "/api/v1/products/0/ratings", "end-user", "mallory", "Cookie", "session=forged.AAAA.AAAA")
@@ -163,7 +162,7 @@ func TestCheck38EndUserOfAStranger(t *testing.T) {
 	}
 }
 
-func TestCheck40Logout(t *testing.T) {
+func TestContract40_Logout(t *testing.T) {
 	f := newFixture(t)
 	f.get(t, "/logout").wantHeader(t, "Set-Cookie", "") // nobody is signed in
 	f.login(t, "jason")
@@ -176,13 +175,13 @@ func TestCheck40Logout(t *testing.T) {
 	page.lacks(t, "jason</span>", "Sign out")
 }
 
-func TestCheck41GetLogin(t *testing.T) {
+func TestContract41_GetLogin(t *testing.T) {
 	resp := newFixture(t).get(t, "/login")
 	resp.wantStatus(t, 405)
 	resp.wantHeader(t, "Allow", "OPTIONS, POST")
 }
 
-func TestCheck45Products(t *testing.T) {
+func TestContract45_Products(t *testing.T) {
 	resp := newFixture(t).get(t, "/api/v1/products")
 	resp.wantStatus(t, 200)
 	resp.wantHeader(t, "Content-Type", "application/json")
@@ -191,7 +190,7 @@ func TestCheck45Products(t *testing.T) {
 	}
 }
 
-func TestCheck46ProductDetails(t *testing.T) {
+func TestContract46_ProductDetails(t *testing.T) {
 	f := newFixture(t)
 	for _, id := range []string{"0", "1", "99"} {
 		resp := f.get(t, "/api/v1/products/"+id)
@@ -206,13 +205,13 @@ func TestCheck46ProductDetails(t *testing.T) {
 	}
 }
 
-func TestCheck47ProductDetailsRefused(t *testing.T) {
+func TestContract47_ProductDetailsRefused(t *testing.T) {
 	resp := newFixture(t, details(answer(400, `{"error":"please provide numeric product id"}`))).get(t, "/api/v1/products/abc")
 	resp.wantStatus(t, 400)
 	resp.wantBody(t, `{"error": "`+sorryDetails+`"}`)
 }
 
-func TestCheck48BackendsFail(t *testing.T) {
+func TestContract48_BackendsFail(t *testing.T) {
 	paths := map[string]string{"": sorryDetails, "/reviews": sorryReviews, "/ratings": sorryRatings}
 	redirect := func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(301) }
 	reset := func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }
@@ -243,13 +242,13 @@ func TestCheck48BackendsFail(t *testing.T) {
 	}
 }
 
-func TestCheck48NoContent(t *testing.T) {
+func TestContract48_NoContent(t *testing.T) {
 	resp := newFixture(t, ratings(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(204) })).get(t, "/api/v1/products/0/ratings")
 	resp.wantStatus(t, 204)
 	resp.wantBody(t, "")
 }
 
-func TestCheck48NoJSON(t *testing.T) {
+func TestContract48_NoJSON(t *testing.T) {
 	f := newFixture(t, details(answer(200, "<html>")))
 	for _, path := range []string{"/api/v1/products/0", "/productpage"} {
 		resp := f.get(t, path)
@@ -258,13 +257,13 @@ func TestCheck48NoJSON(t *testing.T) {
 	}
 }
 
-func TestCheck49ProductRatings(t *testing.T) {
+func TestContract49_ProductRatings(t *testing.T) {
 	resp := newFixture(t).get(t, "/api/v1/products/0/ratings")
 	resp.wantStatus(t, 200)
 	resp.wantBody(t, `{"id": 0, "ratings": {"Reviewer1": 5, "Reviewer2": 4}}`)
 }
 
-func TestCheck50Metrics(t *testing.T) {
+func TestContract50_Metrics(t *testing.T) {
 	f := newFixture(t, reviews(answer(500, "")), ratings(func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }))
 	if before := f.get(t, "/metrics"); strings.Contains(before.body, "request_result_total{") {
 		t.Error("there is a series before the first request")
@@ -282,7 +281,7 @@ func TestCheck50Metrics(t *testing.T) {
 	}
 }
 
-func TestCheck51Assets(t *testing.T) {
+func TestContract51_Assets(t *testing.T) {
 	f := newFixture(t)
 	f.get(t, "/static/img/izzy.png").wantStatus(t, 200)
 	linked := regexp.MustCompile(`(?:src|href|action)="([^"]*)"`)
@@ -303,7 +302,7 @@ func TestCheck51Assets(t *testing.T) {
 	}
 }
 
-func TestCheck52Index(t *testing.T) {
+func TestContract52_Index(t *testing.T) {
 	f := newFixture(t)
 	for _, path := range []string{"/", "/index.html"} {
 		index := f.get(t, path)
@@ -314,7 +313,7 @@ func TestCheck52Index(t *testing.T) {
 	}
 }
 
-func TestCheck53Flood(t *testing.T) {
+func TestContract53_Flood(t *testing.T) {
 	f := newFixture(t, with("FLOOD_FACTOR", "3"))
 	f.get(t, "/productpage")
 	if n := len(f.reviews.seen()); n != 4 {
@@ -326,7 +325,7 @@ func TestCheck53Flood(t *testing.T) {
 	}
 }
 
-func TestCheck55FreshConnections(t *testing.T) {
+func TestContract55_FreshConnections(t *testing.T) {
 	for _, test := range []struct {
 		pool string
 		want int
@@ -343,7 +342,7 @@ func TestCheck55FreshConnections(t *testing.T) {
 	}
 }
 
-func TestCheck67Authorization(t *testing.T) {
+func TestContract67_Authorization(t *testing.T) {
 	f := newFixture(t)
 	f.get(t, "/productpage", "Authorization", "Basic YWRtaW46YWRtaW4=", "jwt", "a.b.c", "User-Agent", "tester/1").wantStatus(t, 200)
 	for name, s := range map[string]*stub{"details": f.details, "reviews": f.reviews} {
@@ -354,7 +353,7 @@ func TestCheck67Authorization(t *testing.T) {
 	}
 }
 
-func TestCheck68Head(t *testing.T) {
+func TestContract68_Head(t *testing.T) {
 	f := newFixture(t)
 	for _, path := range []string{"/productpage", "/", "/health", "/api/v1/products/0", "/static/style.css"} {
 		full, head := f.get(t, path), f.do(t, "HEAD", path, "")

@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// TestCheck42HeaderMatrix holds what is sent on to what came. B3 passes untouched, which the original's SDK rewrites.
-func TestCheck42HeaderMatrix(t *testing.T) {
+// TestContract42_HeaderMatrix holds what is sent on to what came. B3 passes untouched, which the original's SDK rewrites.
+func TestContract42_HeaderMatrix(t *testing.T) {
 	const trace, span = "463ac35c9f6413ad48485a3953bb6124", "a2fb4a1d1a96d312"
 	parent := "00-" + trace + "-" + span + "-01"
 	tests := []struct {
@@ -74,7 +74,7 @@ func TestNothingIsAdded(t *testing.T) {
 	}
 }
 
-func TestCheck43EndToEnd(t *testing.T) {
+func TestContract43_EndToEnd(t *testing.T) {
 	f := newFixture(t)
 	in := []string{"traceparent", "00-463ac35c9f6413ad48485a3953bb6124-a2fb4a1d1a96d312-00", "tracestate", "a=1,b=2", "sw8", "1-QQ==-QQ==-1-QQ==-QQ==-QQ==-QQ==", "x-request-id", "88ee"}
 	f.get(t, "/productpage", in...)
@@ -85,8 +85,8 @@ func TestCheck43EndToEnd(t *testing.T) {
 	}
 }
 
-// TestCheck44OriginalUnitTest is what the original tests itself with.
-func TestCheck44OriginalUnitTest(t *testing.T) {
+// TestContract44_OriginalUnitTest is what the original tests itself with.
+func TestContract44_OriginalUnitTest(t *testing.T) {
 	f := newFixture(t)
 	in := []string{"x-request-id", "34eeb41d-d267-9e49-8b84-dde403fc5b72", "x-b3-traceid", "80f198ee56343ba864fe8b2a57d3eff7",
 		"x-b3-spanid", "e457b5a2e4d86bd1", "x-b3-sampled", "1", "sw8", "40c7fdf104e3de67"}

@@ -184,8 +184,8 @@ func TestLimits(t *testing.T) {
 	f.get(t, "/productpage", "x-large", strings.Repeat("x", 80<<10)).wantStatus(t, 431)
 }
 
-// TestCheck54Addresses: the backends' hosts and ports come from the variables that Kubernetes and Istio's samples set.
-func TestCheck54Addresses(t *testing.T) {
+// TestContract54_Addresses: the backends' hosts and ports come from the variables that Kubernetes and Istio's samples set.
+func TestContract54_Addresses(t *testing.T) {
 	tests := []struct {
 		name string
 		env  map[string]string
