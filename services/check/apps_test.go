@@ -123,14 +123,16 @@ func sticky(upstream string) http.Handler {
 func shared(upstream string) http.Handler {
 	var mu sync.Mutex
 	var current http.Header
-	var running sync.WaitGroup
+	meet := make(chan struct{})
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		mu.Lock()
 		current = right(r)
 		mu.Unlock()
-		running.Add(1)
-		defer running.Done()
-		time.Sleep(20 * time.Millisecond) // work, during which another request comes
+		select { // work, during which another request may come
+		case meet <- struct{}{}:
+		case <-meet:
+		case <-time.After(50 * time.Millisecond):
+		}
 		mu.Lock()
 		h := current.Clone()
 		mu.Unlock()

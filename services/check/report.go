@@ -230,12 +230,15 @@ func (r Report) failure(c Case) *junitMessage {
 func (r Report) sarif() any {
 	type object = map[string]any
 	described, results := []object{}, []object{}
-	for _, f := range r.Findings {
-		described = append(described, object{
-			"id":               f.Rule,
-			"shortDescription": object{"text": f.Message},
-			"help":             object{"text": "Go: " + f.Mend["go"] + "\nJava: " + f.Mend["java"] + "\nPython: " + f.Mend["python"] + "\nNode: " + f.Mend["node"] + "\nRuby: " + f.Mend["ruby"]},
-		})
+	for i, f := range r.Findings {
+		known := slices.ContainsFunc(r.Findings[:i], func(before Finding) bool { return before.Rule == f.Rule })
+		if !known {
+			described = append(described, object{
+				"id":               f.Rule,
+				"shortDescription": object{"text": f.Message},
+				"help":             object{"text": "Go: " + f.Mend["go"] + "\nJava: " + f.Mend["java"] + "\nPython: " + f.Mend["python"] + "\nNode: " + f.Mend["node"] + "\nRuby: " + f.Mend["ruby"]},
+			})
+		}
 		results = append(results, object{
 			"ruleId":  f.Rule,
 			"level":   f.Level,
@@ -245,7 +248,6 @@ func (r Report) sarif() any {
 			}},
 		})
 	}
-	described = slices.CompactFunc(described, func(a, b object) bool { return a["id"] == b["id"] })
 	return object{
 		"$schema": "https://json.schemastore.org/sarif-2.1.0.json",
 		"version": "2.1.0",
