@@ -54,6 +54,7 @@ type exchange struct {
 	cluster  *upstream.Cluster // of the choice
 	host     *upstream.Host    // of the last try; nil if none was to be had
 	avoid    []*upstream.Host  // tried before
+	retries  int               // counted in at cluster
 	admitted bool              // host counts a request of ours
 	attempt  attempt
 

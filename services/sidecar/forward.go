@@ -46,6 +46,11 @@ type answer interface {
 func (x *exchange) forward(ctx context.Context) {
 	x.prepareUpstream()
 	policy := x.choice.Route.Retry
+	defer func() {
+		for ; x.retries > 0; x.retries-- {
+			x.cluster.EndRetry()
+		}
+	}()
 	for {
 		x.attempts++
 		if x.l.direction != trace.Inbound {

@@ -33,9 +33,12 @@ type h2Listener struct{}
 func newH2Side(s *Sidecar) *h2Side {
 	protocols := new(http.Protocols)
 	protocols.SetUnencryptedHTTP2(true)
+	outward := new(http.Protocols)
+	outward.SetUnencryptedHTTP2(true)
+	outward.SetHTTP2(true)
 	h := &h2Side{accept: make(chan net.Conn), done: make(chan struct{})}
 	h.transport = &http.Transport{
-		Protocols: protocols, DialContext: s.config.Dial, DisableCompression: true,
+		Protocols: outward, DialContext: s.config.Dial, DisableCompression: true,
 		IdleConnTimeout: upstream.IdleTimeout, MaxResponseHeaderBytes: wire.MaxHead,
 	}
 	h.server = &http.Server{
@@ -223,7 +226,7 @@ var (
 )
 
 // tryHTTP2 asks an endpoint over HTTP/2.
-func (x *exchange) tryHTTP2(ctx context.Context, addr string) (answer, outcome) {
+func (x *exchange) tryHTTP2(ctx context.Context, target upstream.Target) (answer, outcome) {
 	cancel := func() {}
 	if limit := x.deadline(); !limit.IsZero() {
 		ctx, cancel = context.WithDeadlineCause(ctx, limit, errRouteTimeout)
@@ -234,8 +237,11 @@ func (x *exchange) tryHTTP2(ctx context.Context, addr string) (answer, outcome) 
 		ctx, inner = context.WithTimeoutCause(ctx, p.PerTryTimeout, errTryTimeout)
 		cancel = func() { inner(); outer() }
 	}
-	path := x.path
-	r, err := http.NewRequestWithContext(ctx, x.req.Method, "http://"+addr+path, nil)
+	path, scheme := x.path, "http://"
+	if target.TLS {
+		scheme = "https://"
+	}
+	r, err := http.NewRequestWithContext(ctx, x.req.Method, scheme+target.Addr+path, nil)
 	if err != nil {
 		cancel()
 		return nil, outcome{reset: "protocol error", flag: "UPE"}

@@ -82,9 +82,13 @@ func (m *mirrored) run() {
 		return
 	}
 	result := trace.TryResult{Reset: "overflow", Flags: "UO", Protocol: "-"}
-	if m.cluster.Begin() {
-		result = m.ask(host.Endpoint, time.Now().Add(timeout))
+	until := time.Now().Add(timeout)
+	switch admission, turn := m.cluster.Begin(); admission {
+	case upstream.Admitted:
+		result = m.ask(host.Endpoint, until)
 		m.cluster.End()
+	case upstream.Queued:
+		m.cluster.Leave(turn) // a copy is not worth waiting for
 	}
 	m.cluster.Done(host, result.Status)
 	m.try.Finish(&result)
@@ -92,12 +96,13 @@ func (m *mirrored) run() {
 
 func (m *mirrored) ask(endpoint *route.Endpoint, until time.Time) trace.TryResult {
 	s := m.l.sidecar
-	conn := s.pools.Idle(endpoint.Address)
+	target := upstream.TargetOf(m.cluster.Route, endpoint)
+	conn := s.pools.Idle(target, 0)
 	if conn == nil {
 		ctx, cancel := context.WithDeadline(context.Background(), until)
 		defer cancel()
 		var err error
-		if conn, err = s.pools.Dial(ctx, endpoint.Address, defaultConnectTimeout); err != nil {
+		if conn, err = s.pools.Dial(ctx, target, defaultConnectTimeout); err != nil {
 			return trace.TryResult{Reset: "remote connection failure", Flags: "UF", Protocol: "-", Address: endpoint.Address}
 		}
 	}

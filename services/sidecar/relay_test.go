@@ -8,8 +8,10 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"runtime"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -238,7 +240,7 @@ func TestDepartingClient(t *testing.T) {
 		ended <- time.Since(start)
 		return true, false
 	}
-	var out bytes.Buffer
+	var out lockedBuffer
 	log, err := access.New(&out, "text")
 	if err != nil {
 		t.Fatal(err)
@@ -255,14 +257,84 @@ func TestDepartingClient(t *testing.T) {
 			}
 		}
 	}
-	waitFor(t, func() bool {
-		if err := log.Close(t.Context()); err != nil {
-			t.Fatal(err)
+	waitFor(t, func() bool { return strings.Count(out.String(), "\n") == 2 }) // the log writes every second
+	for line := range strings.Lines(out.String()) {
+		if !strings.Contains(line, `" 0 DC downstream_remote_disconnect`) {
+			t.Errorf("log line %q", line)
 		}
-		return true
-	})
-	if line, _, _ := strings.Cut(out.String(), "\n"); !strings.Contains(line, `" 0 DC downstream_remote_disconnect`) {
-		t.Errorf("log line %q", line)
+	}
+	if err := log.Close(t.Context()); err != nil {
+		t.Error(err)
+	}
+}
+
+type lockedBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *lockedBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *lockedBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}
+
+// TestCircuitBreaker: one connection and one request that waits for it; the third is refused.
+func TestCircuitBreaker(t *testing.T) {
+	a := newApp(t)
+	gate := make(chan struct{})
+	a.answer = func(net.Conn, seen) (bool, bool) {
+		<-gate
+		return false, false
+	}
+	table := tableTo(a.addr, nil)
+	table.Clusters[serverName].Limits = route.Limits{MaxConnections: 1, MaxPending: 1, MaxRequestsPerConnection: 1}
+	addr := start(t, sidecar.Config{Tracing: trace.Defaults(trace.Outbound)}, trace.Outbound, table)
+	var readers []*bufio.Reader
+	for range 3 {
+		nc, br := dialTo(t, addr)
+		io.WriteString(nc, "GET / HTTP/1.1\r\nhost: s\r\n\r\n")
+		readers = append(readers, br)
+		if len(readers) == 1 {
+			waitFor(t, func() bool { return a.length() == 1 })
+		}
+	}
+	statuses := make(chan int, 3)
+	for _, br := range readers {
+		go func() {
+			g, _ := readResponse(br, false)
+			statuses <- g.status()
+		}()
+	}
+	if first := <-statuses; first != 503 {
+		t.Errorf("the request beyond the limits got %d first, want 503", first)
+	}
+	close(gate)
+	for range 2 {
+		if status := <-statuses; status != 200 {
+			t.Errorf("a request within the limits got %d", status)
+		}
+	}
+}
+
+// TestTLSOrigination sends a request to an endpoint that speaks TLS.
+func TestTLSOrigination(t *testing.T) {
+	srv := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, r.TLS.ServerName) }))
+	defer srv.Close()
+	table := tableTo(srv.Listener.Addr().String(), nil)
+	table.Clusters[serverName].TLS = &route.TLS{SNI: "books.example", Insecure: true}
+	nc, br := dialTo(t, start(t, sidecar.Config{Tracing: trace.Defaults(trace.Outbound)}, trace.Outbound, table))
+	for range 2 {
+		io.WriteString(nc, "GET / HTTP/1.1\r\nhost: s\r\n\r\n")
+		if g, _ := readResponse(br, false); g.status() != 200 || g.Body != "books.example" {
+			t.Errorf("answer %+v", g)
+		}
 	}
 }
 

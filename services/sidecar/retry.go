@@ -19,7 +19,11 @@ func (x *exchange) shouldRetry(p *route.Retry, out outcome) (again, exhausted bo
 	if x.attempts > p.Attempts {
 		return false, true
 	}
-	return x.bodyIsSaved(), false
+	if !x.bodyIsSaved() || !x.cluster.BeginRetry() {
+		return false, false
+	}
+	x.retries++
+	return true, false
 }
 
 func (x *exchange) retriable(p *route.Retry, out outcome) bool {

@@ -149,6 +149,16 @@ func (s *Sidecar) Close() error {
 	return err
 }
 
+// Cut closes the sidecar without waiting for exchanges in flight.
+func (s *Sidecar) Cut() error {
+	s.cancel()
+	s.shut()
+	for _, l := range s.listeners {
+		l.closeConns(true)
+	}
+	return s.Close()
+}
+
 // inForce is what one listener acts on: all of it is swapped at once.
 type inForce struct {
 	table    *route.Table

@@ -37,10 +37,6 @@ func (x *exchange) traceRoute() {
 func (x *exchange) beginTry(host *upstream.Host) {
 	x.host = host
 	x.tracing.request.Path, x.tracing.request.Host = x.path, x.req.Host // a rewrite may have changed them
-	x.admitted = x.cluster.Begin()
-	if x.admitted {
-		x.endpoint = host.Endpoint
-	}
 	x.tracing.exchange.StartTry(&x.tracing.try, x.attempts, x.force.names[x.choice.Cluster], &x.req.Fields)
 }
 

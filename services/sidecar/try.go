@@ -28,20 +28,60 @@ func (x *exchange) try(ctx context.Context) (answer, outcome) {
 		return nil, outcome{flag: "UH"}
 	}
 	x.beginTry(host)
-	if !x.admitted {
-		return nil, outcome{reset: "overflow", flag: "UO"}
+	if out, ok := x.admit(ctx); !ok {
+		return nil, out
 	}
+	x.admitted, x.endpoint = true, host.Endpoint
+	target := upstream.TargetOf(x.choice.Cluster, host.Endpoint)
 	if x.http2 {
-		return x.tryHTTP2(ctx, host.Endpoint.Address)
+		return x.tryHTTP2(ctx, target)
 	}
-	return x.tryHTTP1(ctx, host.Endpoint.Address)
+	return x.tryHTTP1(ctx, target)
+}
+
+// admit passes the cluster's circuit breakers, waiting for a connection if the limits allow that.
+func (x *exchange) admit(ctx context.Context) (out outcome, ok bool) {
+	admission, turn := x.cluster.Begin()
+	switch admission {
+	case upstream.Admitted:
+		return out, true
+	case upstream.Refused:
+		return outcome{reset: "overflow", flag: "UO"}, false
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	if limit := x.deadline(); !limit.IsZero() {
+		var stop context.CancelFunc
+		ctx, stop = context.WithDeadline(ctx, limit)
+		defer stop()
+	}
+	watched := x.body.Done()
+	if watched {
+		x.client.watch(cancel)
+	}
+	select {
+	case <-turn:
+	case <-ctx.Done():
+		x.cluster.Leave(turn)
+	}
+	left := watched && x.client.unwatch()
+	switch {
+	case ctx.Err() == nil && !left:
+		return out, true
+	case ctx.Err() == nil: // it left after its turn had come
+		x.cluster.End()
+		return outcome{departed: true}, false
+	case ctx.Err() == context.DeadlineExceeded && !left:
+		return outcome{timeout: routeTimeout, flag: "UT"}, false
+	}
+	return outcome{departed: true}, false
 }
 
 // tryHTTP1 sends the request over a kept connection or a new one. A kept one that the endpoint closed at that very
 // moment refuses the request without having read it; it is then sent once more over a new one, which the client and
 // the books do not see.
-func (x *exchange) tryHTTP1(ctx context.Context, addr string) (answer, outcome) {
-	if conn := x.l.sidecar.pools.Idle(addr); conn != nil {
+func (x *exchange) tryHTTP1(ctx context.Context, target upstream.Target) (answer, outcome) {
+	if conn := x.l.sidecar.pools.Idle(target, x.choice.Cluster.Limits.IdleTimeout); conn != nil {
 		t := &x.attempt
 		t.begin(x, conn)
 		out := t.exchange()
@@ -50,7 +90,7 @@ func (x *exchange) tryHTTP1(ctx context.Context, addr string) (answer, outcome) 
 		}
 		t.discard()
 	}
-	conn, out := x.connect(ctx, addr)
+	conn, out := x.connect(ctx, target)
 	if conn == nil {
 		return nil, out
 	}
@@ -69,7 +109,7 @@ func (t *attempt) result(out outcome) (answer, outcome) {
 }
 
 // connect makes a connection, watching the client meanwhile if that takes long.
-func (x *exchange) connect(ctx context.Context, addr string) (*upstream.Conn, outcome) {
+func (x *exchange) connect(ctx context.Context, target upstream.Target) (*upstream.Conn, outcome) {
 	timeout := x.choice.Cluster.ConnectTimeout
 	if timeout <= 0 {
 		timeout = defaultConnectTimeout
@@ -85,7 +125,7 @@ func (x *exchange) connect(ctx context.Context, addr string) (*upstream.Conn, ou
 	defer cancel()
 	result := make(chan dialed, 1)
 	go func() {
-		conn, err := x.l.sidecar.pools.Dial(ctx, addr, timeout)
+		conn, err := x.l.sidecar.pools.Dial(ctx, target, timeout)
 		result <- dialed{conn, err}
 	}()
 	timer := time.NewTimer(late)
@@ -321,6 +361,10 @@ func (t *attempt) finish(out outcome) {
 	}
 	x.mirror()
 	if x.resp.Close || !t.body.Done() || out.departed || out.reset != "" || out.timeout != noTimeout {
+		t.conn.Close()
+		return
+	}
+	if limit := x.choice.Cluster.Limits.MaxRequestsPerConnection; limit > 0 && t.conn.Served+1 >= limit {
 		t.conn.Close()
 		return
 	}

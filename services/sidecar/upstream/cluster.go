@@ -2,6 +2,8 @@ package upstream
 
 import (
 	"math/rand/v2"
+	"slices"
+	"sync"
 	"sync/atomic"
 
 	"example.com/bookinfo/services/sidecar/route"
@@ -14,9 +16,12 @@ type Cluster struct {
 	total    uint64 // sum of weights
 	next     atomic.Uint64
 	requests atomic.Int64
-	pending  atomic.Int64
 	retries  atomic.Int64
 	ring     []ringPoint
+
+	mu          sync.Mutex // of what follows, which only a limit on connections uses
+	connections int
+	queue       []chan struct{}
 }
 
 // Host is one endpoint of a cluster.
@@ -51,19 +56,86 @@ func NewCluster(r *route.Cluster, before *Cluster) *Cluster {
 
 func weight(h *Host) uint64 { return uint64(max(h.Endpoint.Weight, 1)) }
 
-// Begin counts a request in. It answers false when the cluster's limit is reached: the answer is then Envoy's
-// "overflow". Every Begin that answered true needs an End.
-func (c *Cluster) Begin() bool {
+// Admission is the circuit breaker's answer to a request.
+type Admission int
+
+// The answers.
+const (
+	Admitted Admission = iota
+	Queued             // wait for the channel, then it is admitted
+	Refused            // the answer is Envoy's "overflow"
+)
+
+// Begin asks the cluster's circuit breakers for a request. One that is admitted needs an End, one that is queued an
+// End after its channel was closed, or a Leave before.
+func (c *Cluster) Begin() (Admission, chan struct{}) {
+	limits := &c.Route.Limits
 	n := c.requests.Add(1)
-	if limit := c.Route.Limits.MaxRequests; limit > 0 && n > int64(limit) || limit < 0 {
+	if limits.MaxRequests > 0 && n > int64(limits.MaxRequests) || limits.MaxRequests < 0 {
 		c.requests.Add(-1)
+		return Refused, nil
+	}
+	if limits.MaxConnections <= 0 {
+		return Admitted, nil
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.connections < limits.MaxConnections {
+		c.connections++
+		return Admitted, nil
+	}
+	if limits.MaxPending > 0 && len(c.queue) >= limits.MaxPending {
+		c.requests.Add(-1)
+		return Refused, nil
+	}
+	turn := make(chan struct{})
+	c.queue = append(c.queue, turn)
+	return Queued, turn
+}
+
+// Leave gives up waiting.
+func (c *Cluster) Leave(turn chan struct{}) {
+	c.mu.Lock()
+	i := slices.Index(c.queue, turn)
+	if i >= 0 {
+		c.queue = slices.Delete(c.queue, i, i+1)
+	}
+	c.mu.Unlock()
+	if i < 0 { // its turn has come meanwhile
+		c.End()
+		return
+	}
+	c.requests.Add(-1)
+}
+
+// End counts a request out and lets the next one in.
+func (c *Cluster) End() {
+	c.requests.Add(-1)
+	if c.Route.Limits.MaxConnections <= 0 {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(c.queue) > 0 {
+		close(c.queue[0])
+		c.queue = c.queue[1:]
+		return
+	}
+	c.connections--
+}
+
+// BeginRetry counts a retry in; false if too many are under way. One that is let in needs an EndRetry.
+func (c *Cluster) BeginRetry() bool {
+	n := c.retries.Add(1)
+	if limit := c.Route.Limits.MaxRetries; limit > 0 && n > int64(limit) {
+		c.retries.Add(-1)
 		return false
 	}
 	return true
 }
 
-// End counts a request out.
-func (c *Cluster) End() { c.requests.Add(-1) }
+// EndRetry counts a retry out.
+func (c *Cluster) EndRetry() { c.retries.Add(-1) }
 
 // Pick chooses a host by the cluster's policy; nil if there is none. hash counts for the policies that hash, if
 // hashed; they and Random draw from dice otherwise. avoid names hosts that were tried already.

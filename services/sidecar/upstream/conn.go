@@ -18,6 +18,7 @@ type Conn struct {
 	R      *wire.Reader
 	W      *wire.Writer
 	Reused bool // it carried an exchange before
+	Served int  // exchanges that it carried
 
 	pool      *Pool
 	raw       syscall.RawConn
@@ -71,6 +72,7 @@ func (c *Conn) Release() {
 		return
 	}
 	c.Reused = true
+	c.Served++
 	c.pool.put(c)
 }
 

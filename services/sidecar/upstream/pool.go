@@ -2,9 +2,12 @@ package upstream
 
 import (
 	"context"
+	"crypto/tls"
 	"net"
 	"sync"
 	"time"
+
+	"example.com/bookinfo/services/sidecar/route"
 )
 
 // Limits of the pools of one sidecar.
@@ -17,7 +20,7 @@ const (
 type Pools struct {
 	dial  func(ctx context.Context, network, addr string) (net.Conn, error)
 	mu    sync.RWMutex
-	pools map[string]*Pool
+	pools map[Target]*Pool
 	stop  chan struct{}
 	done  chan struct{}
 }
@@ -27,7 +30,7 @@ func NewPools(dial func(ctx context.Context, network, addr string) (net.Conn, er
 	if dial == nil {
 		dial = (&net.Dialer{KeepAlive: 30 * time.Second}).DialContext
 	}
-	p := &Pools{dial: dial, pools: map[string]*Pool{}, stop: make(chan struct{}), done: make(chan struct{})}
+	p := &Pools{dial: dial, pools: map[Target]*Pool{}, stop: make(chan struct{}), done: make(chan struct{})}
 	go p.sweep()
 	return p
 }
@@ -39,30 +42,59 @@ type Pool struct {
 	closed bool
 }
 
-// Idle returns an idle connection to addr (HOST:PORT) that is still open; nil if there is none.
-func (p *Pools) Idle(addr string) *Conn {
-	pool := p.pool(addr)
+// Target is what a connection leads to.
+type Target struct {
+	Addr     string // HOST:PORT
+	TLS      bool
+	SNI      string // the server's name, with TLS
+	Insecure bool   // do not verify it
+}
+
+// TargetOf returns the target of an endpoint of a cluster.
+func TargetOf(c *route.Cluster, e *route.Endpoint) Target {
+	t := Target{Addr: e.Address}
+	if c.TLS != nil {
+		t.TLS, t.SNI, t.Insecure = true, c.TLS.SNI, c.TLS.Insecure
+		if t.SNI == "" {
+			t.SNI = c.Host
+		}
+	}
+	return t
+}
+
+// Idle returns an idle connection to t that is still open and was used within maxIdle (0: no limit of the caller's);
+// nil if there is none.
+func (p *Pools) Idle(t Target, maxIdle time.Duration) *Conn {
+	pool := p.pool(t)
 	for {
 		c := pool.take()
-		if c == nil || c.alive() {
+		if c == nil || c.alive() && (maxIdle <= 0 || time.Since(c.idleSince) < maxIdle) {
 			return c
 		}
 		c.Close()
 	}
 }
 
-// Dial makes a new connection to addr within timeout.
-func (p *Pools) Dial(ctx context.Context, addr string, timeout time.Duration) (*Conn, error) {
+// Dial makes a new connection to t within timeout.
+func (p *Pools) Dial(ctx context.Context, t Target, timeout time.Duration) (*Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	nc, err := p.dial(ctx, "tcp", addr)
+	nc, err := p.dial(ctx, "tcp", t.Addr)
 	if err != nil {
 		return nil, err
 	}
-	return newConn(nc, p.pool(addr)), nil
+	if t.TLS {
+		secured := tls.Client(nc, &tls.Config{ServerName: t.SNI, InsecureSkipVerify: t.Insecure, MinVersion: tls.VersionTLS12})
+		if err := secured.HandshakeContext(ctx); err != nil {
+			nc.Close()
+			return nil, err
+		}
+		nc = secured
+	}
+	return newConn(nc, p.pool(t)), nil
 }
 
-func (p *Pools) pool(addr string) *Pool {
+func (p *Pools) pool(addr Target) *Pool {
 	p.mu.RLock()
 	pool := p.pools[addr]
 	p.mu.RUnlock()
