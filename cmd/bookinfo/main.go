@@ -44,6 +44,7 @@ func commands() []command {
 		{"break", "break the forwarding of one service of the demo", breakCommand},
 		{"mend", "mend what break broke", mendCommand},
 		{"check", "tell whether a service forwards its trace headers", checkCommand},
+		{"doctor", "look at a Bookinfo on a cluster, from the API server to a trace", doctorCommand},
 		{"load", "send load to the demo or another Bookinfo and tell how it went", loadCommand},
 	}
 	return append(commands, meshCommands()...)
