@@ -78,11 +78,14 @@ func (f *demoFlags) config(c call) (demo.Config, error) {
 	case f.otlp != "":
 		cfg.Collector = demo.Collector{Protocol: "otlp", URL: f.otlp}
 	}
-	level := slog.LevelWarn
-	if f.verbose {
-		level = slog.LevelInfo
+	log := func(quiet slog.Level) *slog.Logger {
+		if f.verbose {
+			quiet = slog.LevelInfo
+		}
+		return server.NewLog(c.stderr, server.LogConfig{Format: "text", Level: quiet})
 	}
-	cfg.Log = server.NewLog(c.stderr, server.LogConfig{Format: "text", Level: level})
+	// The services' warnings are about the faults that somebody injects to look at them.
+	cfg.Log, cfg.ServiceLog = log(slog.LevelWarn), log(slog.LevelError)
 	return cfg, nil
 }
 

@@ -7,6 +7,7 @@ import (
 
 	"example.com/bookinfo/internal/pages"
 	"example.com/bookinfo/services/console"
+	"example.com/bookinfo/services/console/web"
 	"example.com/bookinfo/services/sidecar/trace"
 )
 
@@ -25,17 +26,22 @@ func (d *Demo) startConsole(ctx context.Context) error {
 		OTLPGRPC: d.free(ctx, "OTLP over gRPC", otlpGRPCPort),
 		OTLPHTTP: d.free(ctx, "OTLP over HTTP", otlpHTTPPort),
 		Log:      d.cfg.Log.With("workload", "console"),
-		Pages:    pages.Of,
+		Pages:    pages.With(web.Link{Name: "Demo", URL: d.info.Control + "/"}),
 	})
 	if err != nil {
 		return err
 	}
 	d.onClose(running.Close)
 	go func() {
-		if err, ok := <-running.Failed(); ok && err != nil {
-			d.fail(fmt.Errorf("console: %w", err))
+		select {
+		case err := <-running.Failed():
+			if err != nil {
+				d.fail(fmt.Errorf("console: %w", err))
+			}
+		case <-d.life.Done():
 		}
 	}()
+	d.traces = running.Backend()
 	d.info.Console = "http://" + running.Addr
 	// As Envoy's tracers do: the one of W3C speaks OTLP, that of B3 speaks Zipkin.
 	d.cfg.Collector = Collector{Protocol: "zipkin", URL: d.info.Console + "/api/v2/spans"}

@@ -2,7 +2,6 @@ package demo
 
 import (
 	"bytes"
-	"context"
 	"embed"
 	"encoding/json"
 	"fmt"
@@ -23,6 +22,7 @@ import (
 	"example.com/bookinfo/internal/breakage"
 	"example.com/bookinfo/internal/mesh"
 	"example.com/bookinfo/internal/server"
+	"example.com/bookinfo/services/console/backend"
 	"example.com/bookinfo/services/sidecar/meshapi"
 )
 
@@ -38,17 +38,13 @@ type control struct {
 	page *template.Template
 }
 
-func (d *Demo) startControl(ctx context.Context) error {
-	page, err := template.ParseFS(pageFiles, "pages/start.html")
+func (d *Demo) startControl(listener net.Listener) error {
+	page, err := template.New("start.html").Funcs(template.FuncMap{"ms": milliseconds}).ParseFS(pageFiles, "pages/start.html")
 	if err != nil {
 		return err
 	}
 	c := &control{Demo: d, page: page}
-	address, err := d.serve(ctx, "control", controlPort, c.routes())
-	if err != nil {
-		return err
-	}
-	d.info.Control = "http://" + address
+	d.serveOn(listener, "control", c.routes())
 	return nil
 }
 
@@ -120,6 +116,7 @@ type startView struct {
 	Load     string
 	Problem  string
 	Files    []lessonFile
+	Traces   []backend.Summary
 	Broken   []brokenService
 	Words    [][2]string
 }
@@ -135,13 +132,29 @@ type brokenService struct {
 	Changes string // empty: forwards as it should
 }
 
-func (c *control) start(w http.ResponseWriter, _ *http.Request) error {
+// lastTraces is how many traces the start page lists, and lastHour from when.
+const (
+	lastTraces = 5
+	lastHour   = time.Hour
+)
+
+func (c *control) start(w http.ResponseWriter, r *http.Request) error {
 	view := startView{
 		Info: c.info, Rows: c.rows, Sidecars: c.cfg.Sidecars, Format: string(c.cfg.Format), Profile: string(c.cfg.Profile),
 		Sampling: c.cfg.Sampling, Forward: c.cfg.Forward, Files: c.files(), Words: breakage.Words(),
 	}
 	for _, service := range callers() {
 		view.Broken = append(view.Broken, brokenService{service, strings.Join(c.breakers[service].Change().Strings(), " ")})
+	}
+	if c.traces != nil {
+		now := time.Now()
+		result, err := c.traces.Search(r.Context(), backend.Query{
+			Window: backend.Window{From: now.Add(-lastHour), To: now}, OrderBy: backend.ByTime, Limit: lastTraces,
+		})
+		if err != nil {
+			return err
+		}
+		view.Traces = result.Traces
 	}
 	if err := c.drive.fill(&view); err != nil {
 		return err
@@ -304,7 +317,7 @@ func firstComment(data string) string {
 	return text
 }
 
-// Milliseconds is how long the visit took, for people.
-func (v *visit) Milliseconds() string {
-	return fmt.Sprintf("%.1f ms", float64(v.Took.Microseconds())/1000)
+// milliseconds is a duration for people.
+func milliseconds(d time.Duration) string {
+	return fmt.Sprintf("%.1f ms", float64(d.Microseconds())/1000)
 }

@@ -21,6 +21,7 @@ import (
 	"example.com/bookinfo/internal/server"
 	"example.com/bookinfo/internal/settings"
 	"example.com/bookinfo/internal/telemetry"
+	"example.com/bookinfo/services/console/backend"
 	"example.com/bookinfo/services/sidecar/trace"
 )
 
@@ -42,8 +43,8 @@ type Config struct {
 	Watch string
 	// Lookup finds the OTEL_* variables that the services follow; their other settings are the demo's.
 	Lookup settings.Lookup
-	// Log gets what the services have to say.
-	Log *slog.Logger
+	// Log gets what the proxies and the console have to say, ServiceLog what the services do.
+	Log, ServiceLog *slog.Logger
 	// Progress gets a line for people about each thing that took an unexpected turn.
 	Progress io.Writer
 }
@@ -76,6 +77,8 @@ type Demo struct {
 	// breakers make the services that call others forward wrongly, by service.
 	breakers map[string]*breakage.Breaker
 	drive    driver
+	// traces are those of the demo's own console; nil without one.
+	traces backend.Backend
 	// life ends with the demo; what runs in the background ends with it.
 	life context.Context
 	end  context.CancelFunc
@@ -113,6 +116,13 @@ func (d *Demo) start(ctx context.Context) error {
 	if err := d.startWatch(); err != nil {
 		return err
 	}
+	// The console's pages lead to the control page, so its address is needed first.
+	listener, err := d.listen(ctx, "control", controlPort)
+	if err != nil {
+		return fmt.Errorf("control: %w", err)
+	}
+	d.onClose(func() error { _ = listener.Close(); return nil })
+	d.info.Control = "http://" + listener.Addr().String()
 	if d.cfg.Collector.URL == "" {
 		if err := d.startConsole(ctx); err != nil {
 			return fmt.Errorf("console: %w", err)
@@ -129,7 +139,7 @@ func (d *Demo) start(ctx context.Context) error {
 			return fmt.Errorf("gateway: %w", err)
 		}
 	}
-	return d.startControl(ctx)
+	return d.startControl(listener)
 }
 
 // Info says where the demo listens.
@@ -220,7 +230,7 @@ func (d *Demo) startApplication(ctx context.Context, w workload, pod *mesh.Workl
 	if breaker := d.breakers[w.service]; breaker != nil {
 		carry = func(base http.RoundTripper) http.RoundTripper { return tel.Transport(breaker.Transport(base)) }
 	}
-	log := d.cfg.Log.With("workload", w.name())
+	log := d.cfg.ServiceLog.With("workload", w.name())
 	registry := server.NewRegistry()
 	handler, err := w.build(env, parts{
 		Parts: server.Parts{Log: log, Registry: registry, Transport: carry},
@@ -267,6 +277,11 @@ func (d *Demo) serve(ctx context.Context, name string, port int, handler http.Ha
 	if err != nil {
 		return "", err
 	}
+	d.serveOn(listener, name, handler)
+	return listener.Addr().String(), nil
+}
+
+func (d *Demo) serveOn(listener net.Listener, name string, handler http.Handler) {
 	srv := server.HTTP(handler, d.cfg.Log.With("workload", name))
 	d.onClose(srv.Close)
 	go func() {
@@ -274,7 +289,6 @@ func (d *Demo) serve(ctx context.Context, name string, port int, handler http.Ha
 			d.fail(fmt.Errorf("%s: %w", name, err))
 		}
 	}()
-	return listener.Addr().String(), nil
 }
 
 func (d *Demo) listen(ctx context.Context, name string, port int) (net.Listener, error) {
