@@ -37,6 +37,10 @@ test: ## Run all tests, shuffled and with the race detector; names what it skips
 bench: ## Measure what the services cost: processor time, latency, memory, time to start.
 	@go run ./internal/bench
 
+.PHONY: bench-proxy
+bench-proxy: ## Measure the sidecar against no proxy, ReverseProxy and a real Envoy, interleaved.
+	@go run ./services/sidecar/bench
+
 .PHONY: lint
 lint: ## Check formatting, go vet, golangci-lint and known vulnerabilities.
 	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { echo "not gofmt-ed:"; gofmt -l $$(git ls-files '*.go'); exit 1; }

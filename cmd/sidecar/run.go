@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"runtime/debug"
 	"strconv"
 	"strings"
 	"time"
@@ -52,6 +53,9 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 		}
 		config.AccessLog = log
 		defer closeWithin(log.Close)
+	}
+	if getenv("GOGC") == "" {
+		debug.SetGCPercent(50) // there is one beside every application: memory counts more than the last percent of speed
 	}
 	s, err := sidecar.Start(ctx, config)
 	if err != nil {

@@ -9,6 +9,7 @@ import (
 	"net/http/httputil"
 	"net/url"
 	"os"
+	"runtime/debug"
 	"strconv"
 	"strings"
 	"time"
@@ -30,6 +31,7 @@ func (s *settings) proxy(ctx context.Context, stdout io.Writer) error {
 }
 
 func (s *settings) sidecar(ctx context.Context, stdout io.Writer) error {
+	debug.SetGCPercent(50) // as cmd/sidecar
 	reporter, err := report.New("zipkin", report.Options{Collector: "http://" + s.collector, Service: "reviews.default", Address: "127.0.0.1"})
 	if err != nil {
 		return err
