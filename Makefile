@@ -33,6 +33,10 @@ test: ## Run all tests, shuffled and with the race detector; names what it skips
 	for m in $(MODULES); do (cd $$m && go test $(RACE) -shuffle=on -timeout 20m -json ./... 2>&1) || failed=1; done; \
 	exit $${failed:-0}; } | bin/report
 
+.PHONY: bench-console
+bench-console: ## Measure the console: CPU and memory for each span, time of queries; ARGS="-large 5000000" for more spans.
+	@go run ./services/console/bench $(ARGS)
+
 .PHONY: bench
 bench: ## Measure what the services cost: processor time, latency, memory, time to start.
 	@go run ./internal/bench

@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"example.com/bookinfo/services/console/span"
 )
@@ -401,6 +402,14 @@ func (b *Batch) attributes(w *wire, field int, other func(number int, typ byte))
 
 // attribute reads one KeyValue into the tags that begin at from.
 func (b *Batch) attribute(w *wire, from int) {
+	begin := w.i
+	if key, value, ok := plainAttribute(w.bytes()); ok {
+		if len(b.tags)-from <= b.limits.Tags {
+			b.tags = append(b.tags, span.Tag{Key: key, Value: value})
+		}
+		return
+	}
+	w.i = begin
 	outer := w.message()
 	key, value := "", ""
 	for {
@@ -423,6 +432,44 @@ func (b *Batch) attribute(w *wire, from int) {
 	if len(b.tags)-from <= b.limits.Tags {
 		b.tags = append(b.tags, span.Tag{Key: key, Value: value})
 	}
+}
+
+// plainAttribute reads a KeyValue whose value is a string and whose fields stand once and in order, as every sender
+// writes nearly all of them; other ones are left to the reader of all forms.
+func plainAttribute(m string) (key, value string, ok bool) {
+	const keyTag, valueTag, stringTag = 1<<3 | wireBytes, 2<<3 | wireBytes, 1<<3 | wireBytes
+	if len(m) < 2 || m[0] != keyTag || m[1] >= 0x80 {
+		return "", "", false
+	}
+	at := 2 + int(m[1])
+	if at >= len(m) || m[at] != valueTag {
+		return "", "", false
+	}
+	key = m[2:at]
+	inner, ok := lastField(m, at+1)
+	if !ok || len(inner) == 0 || inner[0] != stringTag {
+		return "", "", false
+	}
+	value, ok = lastField(inner, 1)
+	// Lengths of two bytes are no UTF-8; what follows them is looked at by itself.
+	return key, value, ok && utf8.ValidString(key) && utf8.ValidString(value)
+}
+
+// lastField reads a length of one or two bytes that what follows it has exactly.
+func lastField(m string, at int) (string, bool) {
+	if at >= len(m) {
+		return "", false
+	}
+	n := int(m[at])
+	at++
+	if n >= 0x80 {
+		if at >= len(m) || m[at] >= 0x80 {
+			return "", false
+		}
+		n = n&0x7f | int(m[at])<<7
+		at++
+	}
+	return m[at:], n == len(m)-at
 }
 
 // anyText reads an AnyValue as text: strings as they are, bytes in base64, everything else as JSON.

@@ -158,14 +158,10 @@ func (r *Receiver) take(p post) (outcome, error) {
 const keepBatch = 20_000
 
 func (r *Receiver) release(b *Batch) {
-	if cap(b.Spans) > keepBatch {
-		return
+	// A pooled batch holds its last post's text, until it is filled again or the collector empties the pool.
+	if cap(b.Spans) <= keepBatch {
+		r.batches.Put(b)
 	}
-	// The text of the last post must not be held by what waits for the next one.
-	clear(b.Spans)
-	clear(b.tags)
-	clear(b.events)
-	r.batches.Put(b)
 }
 
 // Replay stores a post that a journal brings back. Its spans count as received when they came first.
