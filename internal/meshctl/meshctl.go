@@ -43,6 +43,7 @@ func Commands() []Command {
 		{"diff", "show what apply would change", runDiff},
 		{"routes", "print the routes in force for a workload", runRoutes},
 		{"explain", "tell which route a request takes, and why not the ones before it", runExplain},
+		{"envoy-config", "write the configuration with which a real Envoy does the same", runEnvoyConfig},
 	}
 }
 

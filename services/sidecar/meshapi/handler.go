@@ -30,6 +30,7 @@ func Handler(prefix string, m *mesh.Mesh) http.Handler {
 	mux.HandleFunc("GET "+prefix+"/workloads", a.workloads)
 	mux.HandleFunc("GET "+prefix+"/routes", a.routes)
 	mux.HandleFunc("POST "+prefix+"/explain", a.explain)
+	mux.HandleFunc("GET "+prefix+"/envoy-config", a.envoyConfig)
 	return mux
 }
 
