@@ -8,8 +8,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/go-chi/chi/v5"
-
 	"example.com/bookinfo/services/console/backend"
 	"example.com/bookinfo/services/console/web/chart"
 )
@@ -80,7 +78,7 @@ func (c *console) overview(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	app := chi.URLParam(r, "application")
+	app := param(r, "application")
 	body := overviewPage{applicationHead: c.head(r, sel, app, "Overview")}
 	known, err := c.Backend.Applications(r.Context(), backend.Window{})
 	if err != nil {
@@ -227,7 +225,7 @@ func (c *console) servers(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	app := chi.URLParam(r, "application")
+	app := param(r, "application")
 	servers, err := c.Backend.Servers(r.Context(), app, sel.Window())
 	if err != nil {
 		return err

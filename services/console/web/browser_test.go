@@ -76,11 +76,19 @@ func (b *browser) eval(expression string) string {
 	return fmt.Sprint(out)
 }
 
-// until waits for an expression to be true.
+// until waits for an expression to be true, also across a change of page.
 func (b *browser) until(expression string) {
 	b.t.Helper()
-	if _, err := chromedp.Run(b.ctx, chromedp.Poll[bool](expression, chromedp.WithPollingTimeout(10*time.Second))); err != nil {
-		b.failed(fmt.Errorf("waiting for %s: %w", expression, err))
+	ctx, stop := context.WithTimeout(b.ctx, 10*time.Second)
+	defer stop()
+	for {
+		_, err := chromedp.Run(ctx, chromedp.Poll[bool](expression, chromedp.WithPollingTimeout(10*time.Second)))
+		if err == nil {
+			return
+		}
+		if ctx.Err() != nil || !strings.Contains(err.Error(), "navigated") && !strings.Contains(err.Error(), "Cannot find context") {
+			b.failed(fmt.Errorf("waiting for %s: %w", expression, err))
+		}
 	}
 }
 

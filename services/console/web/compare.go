@@ -125,7 +125,7 @@ func (p *comparePage) fill(a, b *tree.Tree) {
 			row.Change = "only in B"
 			p.OnlyRight++
 		default:
-			row.Delta = pair.B.Duration - pair.A.Duration
+			row.Delta = (pair.B.Duration - pair.A.Duration).Abs()
 			row.Change = changeOf(pair.A.Duration, pair.B.Duration)
 			row.StatusesDiffer = row.A.Status != row.B.Status
 		}

@@ -11,8 +11,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/go-chi/chi/v5"
-
 	"example.com/bookinfo/services/console/backend"
 	"example.com/bookinfo/services/console/span"
 	"example.com/bookinfo/services/console/web/chart"
@@ -74,7 +72,7 @@ func (c *console) explorer(w http.ResponseWriter, r *http.Request) error {
 
 // applicationTraces is the Trace Explorer tab of an application.
 func (c *console) applicationTraces(w http.ResponseWriter, r *http.Request) error {
-	return c.explore(w, r, chi.URLParam(r, "application"))
+	return c.explore(w, r, param(r, "application"))
 }
 
 func (c *console) explore(w http.ResponseWriter, r *http.Request, app string) error {
@@ -245,7 +243,7 @@ func drawScatter(rows []traceRow, sel selection) scatter {
 			text += fmt.Sprintf(", %d with error", r.Errors)
 		}
 		s.Dots = append(s.Dots, dot{X: 10 + 780*float64(r.Start.Sub(s.From))/float64(s.To.Sub(s.From)),
-			Y: 170 - 160*chart.Log(float64(r.Duration), bottom, top), R: min(9, 3.5+math.Sqrt(float64(r.Spans))/3),
+			Y: 170 - 160*chart.Log(float64(r.Duration), bottom, top), R: min(16, 6+math.Sqrt(float64(r.Spans))),
 			Link: r.Link, Text: text, Hue: strconv.Itoa(hue(r.Application)), Bad: r.Bad, HasFindings: len(r.Findings) > 0})
 	}
 	return s

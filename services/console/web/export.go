@@ -7,8 +7,6 @@ import (
 	"html/template"
 	"net/http"
 
-	"github.com/go-chi/chi/v5"
-
 	"example.com/bookinfo/services/console/format"
 	"example.com/bookinfo/services/console/span"
 	"example.com/bookinfo/services/console/tree"
@@ -16,7 +14,7 @@ import (
 
 // export gives the whole trace as a file: OTLP JSON, Zipkin JSON, or one HTML file that needs nothing beside it.
 func (c *console) export(w http.ResponseWriter, r *http.Request) error {
-	id, err := span.ParseTraceID(chi.URLParam(r, "id"))
+	id, err := span.ParseTraceID(param(r, "id"))
 	if err != nil {
 		return badRequest(err.Error())
 	}
@@ -26,7 +24,7 @@ func (c *console) export(w http.ResponseWriter, r *http.Request) error {
 	}
 	var data []byte
 	kind, ending := "application/json", ".json"
-	switch chi.URLParam(r, "format") {
+	switch param(r, "format") {
 	case "otlp":
 		ending = ".otlp.json"
 		data, err = json.MarshalIndent(format.OTLP(spans), "", " ")

@@ -9,8 +9,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/go-chi/chi/v5"
-
 	"example.com/bookinfo/services/console/backend"
 	"example.com/bookinfo/services/console/format"
 	"example.com/bookinfo/services/console/span"
@@ -429,7 +427,7 @@ func (c *console) lessons(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (c *console) lesson(w http.ResponseWriter, r *http.Request) error {
-	return c.showLessons(w, r, chi.URLParam(r, "slug"))
+	return c.showLessons(w, r, param(r, "slug"))
 }
 
 func (c *console) showLessons(w http.ResponseWriter, r *http.Request, slug string) error {

@@ -25,6 +25,9 @@ func (c *console) live(w http.ResponseWriter, r *http.Request) error {
 		}
 		only = id
 	}
+	if server, ok := r.Context().Value(http.ServerContextKey).(*http.Server); ok {
+		c.watch.Do(func() { server.RegisterOnShutdown(func() { close(c.stopping) }) })
+	}
 	out := http.NewResponseController(w)
 	w.Header().Set("Content-Type", "text/event-stream")
 	w.Header().Set("X-Accel-Buffering", "no")
@@ -55,6 +58,8 @@ func (c *console) live(w http.ResponseWriter, r *http.Request) error {
 			text = "event: trace\ndata: " + format.TraceID(id) + "\n\n"
 		case <-beat.C:
 			text = ": alive\n\n"
+		case <-c.stopping:
+			return nil
 		case <-r.Context().Done():
 			return nil
 		}

@@ -73,7 +73,7 @@ func readAssets(files embed.FS) (map[string]asset, error) {
 }
 
 func (c *console) asset(w http.ResponseWriter, r *http.Request) {
-	a, ok := c.assets[chi.URLParam(r, "name")]
+	a, ok := c.assets[param(r, "name")]
 	if !ok || a.url != r.URL.Path {
 		c.fail(w, r, http.StatusNotFound, "no such file")
 		return
@@ -141,6 +141,18 @@ func (c *console) write(w http.ResponseWriter, status int, page, name string, da
 	w.WriteHeader(status)
 	_, err := w.Write(b.Bytes())
 	return ignoreGone(err)
+}
+
+// param gives a part of the path. chi matches the escaped path where there is one and leaves the part as it found it.
+func param(r *http.Request, name string) string {
+	text := chi.URLParam(r, name)
+	if r.URL.RawPath == "" {
+		return text
+	}
+	if plain, err := url.PathUnescape(text); err == nil {
+		return plain
+	}
+	return text
 }
 
 func writeJSON(w http.ResponseWriter, v any) error {

@@ -7,8 +7,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/go-chi/chi/v5"
-
 	"example.com/bookinfo/services/console/backend"
 )
 
@@ -30,7 +28,7 @@ func (c *console) applicationSettings(w http.ResponseWriter, r *http.Request) er
 		return err
 	}
 	settings := c.Admin.Settings()
-	body := applicationSettingsPage{Name: chi.URLParam(r, "application"), Saved: r.URL.Query().Get("saved") != ""}
+	body := applicationSettingsPage{Name: param(r, "application"), Saved: r.URL.Query().Get("saved") != ""}
 	var names []string
 	for _, a := range apps {
 		names = append(names, a.Name)
@@ -81,7 +79,7 @@ func (c *console) saveApplication(w http.ResponseWriter, r *http.Request) error 
 	if show != "ip" && show != "server-name" {
 		return badRequest(fmt.Sprintf("show %q: want ip or server-name", show))
 	}
-	name := chi.URLParam(r, "application")
+	name := param(r, "application")
 	err = c.Admin.Update(func(s *backend.Settings) error {
 		if s.Applications == nil {
 			s.Applications = make(map[string]backend.ApplicationSettings)

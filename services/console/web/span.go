@@ -6,8 +6,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/go-chi/chi/v5"
-
 	"example.com/bookinfo/services/console/span"
 	"example.com/bookinfo/services/console/tree"
 )
@@ -43,7 +41,7 @@ func (c *console) span(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	want, err := span.ParseID(chi.URLParam(r, "span"))
+	want, err := span.ParseID(param(r, "span"))
 	if err != nil {
 		return badRequest(err.Error())
 	}

@@ -24,8 +24,8 @@ type topologyView struct {
 type topologyNode struct {
 	backend.Node
 	graph.Place
-	Link, Rate string
-	Self       bool
+	Link, Rate, Short string
+	Self              bool
 }
 
 type topologyEdge struct {
@@ -83,10 +83,10 @@ func drawTopology(t backend.Topology, sel selection, now time.Time, self string)
 			Weight: 1 + min(4, math.Log10(float64(max(e.Requests, 1)))),
 			Link:   sel.link("/traces", "edge-from", e.From, "edge-to", e.To, "application", e.To, "version", e.ToVersion)})
 	}
-	drawn := graph.Lay(len(t.Nodes), edges, graph.Size{Width: 196, Height: 62, GapX: 128, GapY: 30})
+	drawn := graph.Lay(len(t.Nodes), edges, graph.Size{Width: 196, Height: 62, GapX: 150, GapY: 30})
 	for i, n := range t.Nodes {
 		v.Nodes = append(v.Nodes, topologyNode{n, drawn.Nodes[i], sel.link("/applications/"+url.PathEscape(n.Application),
-			"version", n.Version), rate(n.Requests, seconds), n.Application == self})
+			"version", n.Version), rate(n.Requests, seconds), shorten(n.Application, 23), n.Application == self})
 	}
 	for i := range v.Edges {
 		v.Edges[i].Path = drawn.Edges[i]
@@ -116,6 +116,14 @@ func rate(n int64, seconds float64) string {
 		return digits(perSecond) + "/s"
 	}
 	return digits(perSecond*60) + "/min"
+}
+
+// shorten cuts a name to n characters, the last of them an ellipsis.
+func shorten(name string, n int) string {
+	if r := []rune(name); len(r) > n {
+		return string(r[:n-1]) + "…"
+	}
+	return name
 }
 
 // number writes a coordinate for an SVG attribute.

@@ -11,8 +11,6 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/go-chi/chi/v5"
-
 	"example.com/bookinfo/services/console/backend"
 	"example.com/bookinfo/services/console/doctor"
 	"example.com/bookinfo/services/console/format"
@@ -143,7 +141,7 @@ type waitingPage struct{ ID, Self string }
 // trace shows one trace. A browser that comes right after its request is held back for the first span; when none
 // came the page says so and completes by itself as soon as one does.
 func (c *console) trace(w http.ResponseWriter, r *http.Request) error {
-	id, err := span.ParseTraceID(chi.URLParam(r, "id"))
+	id, err := span.ParseTraceID(param(r, "id"))
 	if err != nil {
 		return badRequest(err.Error())
 	}

@@ -28,7 +28,7 @@ func (b *browser) watch(home string) func() []string {
 				note("a request left the console: " + e.Request.URL)
 			}
 		case *runtime.EventExceptionThrown:
-			note("a script failed: " + e.ExceptionDetails.Text+" "+describe(e.ExceptionDetails))
+			note("a script failed: " + e.ExceptionDetails.Text + " " + describe(e.ExceptionDetails))
 		case *log.EventEntryAdded:
 			if e.Entry.Level == "error" && e.Entry.Source != "network" {
 				note("the browser reports: " + e.Entry.Text + " " + e.Entry.URL)

@@ -9,8 +9,6 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/go-chi/chi/v5"
-
 	"example.com/bookinfo/services/console/span"
 	"example.com/bookinfo/services/console/tree"
 )
@@ -53,9 +51,10 @@ type row struct {
 
 type segment struct{ X, W string }
 
+// tick is a mark of the timeline; Crowded ones give way where it is narrow.
 type tick struct {
-	X, Text string
-	Last    bool
+	X, Text       string
+	Last, Crowded bool
 }
 
 type miniBar struct {
@@ -243,7 +242,7 @@ func findingsBySpan(findings []placedFinding) map[string][]string {
 func ticks(w window) []tick {
 	out := make([]tick, 0, 5)
 	for i := range 5 {
-		out = append(out, tick{number(float64(i) * 25), duration((w.From + w.Width*time.Duration(i)/4).Round(time.Microsecond)), i == 4})
+		out = append(out, tick{number(float64(i) * 25), duration((w.From + w.Width*time.Duration(i)/4).Round(time.Microsecond)), i == 4, i == 3})
 	}
 	return out
 }
@@ -274,7 +273,7 @@ type columns struct {
 	Duration int64            `json:"duration"`
 	Spans    int              `json:"spans"`
 	Arriving bool             `json:"arriving"`
-	Kind     []uint8          `json:"kind"`
+	Kind     []int            `json:"kind"`
 	Parent   []int            `json:"parent"`
 	Depth    []int            `json:"depth"`
 	Below    []int            `json:"below"`
@@ -288,7 +287,7 @@ type columns struct {
 	Place    []int            `json:"place"`
 	Status   []int            `json:"status"`
 	Hue      []int            `json:"hue"`
-	Flags    []uint8          `json:"flags"` // 1 error, 2 problem, 4 finding, 8 on the critical path
+	Flags    []int            `json:"flags"` // 1 error, 2 problem, 4 finding, 8 on the critical path
 	ID       []string         `json:"id"`
 	Critical map[int][]int64  `json:"critical"` // from, to, from, to, …
 	Inner    map[int][2]int64 `json:"inner"`
@@ -326,7 +325,7 @@ func (c *console) nodes(w http.ResponseWriter, r *http.Request) error {
 
 // part reads what the requests of scripts for parts of a trace have in common.
 func (c *console) part(r *http.Request) (span.TraceID, traceView, []span.Span, error) {
-	id, err := span.ParseTraceID(chi.URLParam(r, "id"))
+	id, err := span.ParseTraceID(param(r, "id"))
 	if err != nil {
 		return id, traceView{}, nil, badRequest(err.Error())
 	}
@@ -341,9 +340,9 @@ func (c *console) part(r *http.Request) (span.TraceID, traceView, []span.Span, e
 func (c *console) columns(t *tree.Tree) *columns {
 	n := len(t.Nodes)
 	out := &columns{Texts: []string{""}, Start: t.Start.UnixMicro(), Duration: t.Duration().Microseconds(), Spans: t.Spans,
-		Kind: make([]uint8, n), Parent: make([]int, n), Depth: make([]int, n), Below: make([]int, n), From: make([]int64, n),
+		Kind: make([]int, n), Parent: make([]int, n), Depth: make([]int, n), Below: make([]int, n), From: make([]int64, n),
 		Length: make([]int64, n), Self: make([]int64, n), Log: make([]int64, n), Name: make([]int, n), Half: make([]int, n),
-		Service: make([]int, n), Place: make([]int, n), Status: make([]int, n), Hue: make([]int, n), Flags: make([]uint8, n),
+		Service: make([]int, n), Place: make([]int, n), Status: make([]int, n), Hue: make([]int, n), Flags: make([]int, n),
 		ID: make([]string, n), Critical: map[int][]int64{}, Inner: map[int][2]int64{}, Notes: map[int][]string{},
 		Findings: map[int][]string{}}
 	index := map[string]int{"": 0}
@@ -360,7 +359,7 @@ func (c *console) columns(t *tree.Tree) *columns {
 	names := make(map[string]bool)
 	for i := range t.Nodes {
 		node := &t.Nodes[i]
-		out.Kind[i], out.Parent[i], out.Depth[i], out.Below[i] = uint8(node.Kind), node.Parent, node.Depth, node.Descendants
+		out.Kind[i], out.Parent[i], out.Depth[i], out.Below[i] = int(node.Kind), node.Parent, node.Depth, node.Descendants
 		out.From[i], out.Length[i], out.Self[i] = since(node.Start), node.Duration.Microseconds(), node.Self.Microseconds()
 		out.Name[i] = text(label(t, node))
 		if node.Error() {

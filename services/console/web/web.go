@@ -10,6 +10,7 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"sync"
 	"time"
 
 	"github.com/go-chi/chi/v5"
@@ -79,6 +80,9 @@ type console struct {
 	pages  map[string]*template.Template
 	assets map[string]asset
 	held   *heldTraces
+	// stopping is closed when the server shuts down, so that live streams do not hold it up.
+	stopping chan struct{}
+	watch    sync.Once
 }
 
 // New builds the pages. It fails only when its own templates are broken.
@@ -98,7 +102,7 @@ func New(c Config) (http.Handler, error) {
 	if c.Wait == 0 {
 		c.Wait = 800 * time.Millisecond
 	}
-	w := &console{Config: c, held: newHeldTraces(c.Backend, c.Now)}
+	w := &console{Config: c, held: newHeldTraces(c.Backend, c.Now), stopping: make(chan struct{})}
 	var err error
 	if w.assets, err = readAssets(files); err != nil {
 		return nil, err

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"mime/multipart"
 	"net/http"
 	"net/url"
 	"strings"
@@ -217,4 +218,24 @@ func TestErrorsNameTheParameter(t *testing.T) {
 			t.Errorf("%s: %d, want %d with %q", tt.path, answer.StatusCode, tt.status, tt.want)
 		}
 	}
+}
+
+// upload imports a file through the form of the Trace Explorer.
+func (s *site) upload(content string) *http.Response {
+	s.t.Helper()
+	var body bytes.Buffer
+	form := multipart.NewWriter(&body)
+	file, err := form.CreateFormFile("file", "trace.json")
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	_, _ = io.WriteString(file, content)
+	_ = form.Close()
+	client := http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	answer, err := client.Post(s.URL+"/traces", form.FormDataContentType(), &body)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	_ = answer.Body.Close()
+	return answer
 }

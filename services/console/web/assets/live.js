@@ -75,7 +75,7 @@ function controls(bar) {
     if (!paused) schedule();
   });
   const clear = bar.querySelector("[data-clear]");
-  if (!document.querySelector("tr[data-since]")) clear.hidden = true;
+  if (!document.querySelector('[data-live-part="explorer"]')) clear.hidden = true;
   clear.addEventListener("click", () => {
     cleared = Date.now();
     for (const row of document.querySelectorAll("tr[data-since]")) row.hidden = true;

@@ -17,14 +17,22 @@ export class Rows {
     let asked = 0;
     root.addEventListener("scroll", () => { asked ||= requestAnimationFrame(() => { asked = 0; this.draw(false); }); }, { passive: true });
     this.body.addEventListener("click", (event) => this.click(event));
+    this.body.addEventListener("focusin", (event) => {
+      const row = event.target.closest("tr[data-i]"), was = this.live.get(tree.current);
+      if (!row || row === was) return;
+      if (was) was.tabIndex = -1;
+      row.tabIndex = 0;
+      tree.current = Number(row.dataset.i);
+    });
   }
 
-  inView() { return Math.floor((this.root.clientHeight - 30) / this.height); }
+  head() { return this.root.querySelector("thead").offsetHeight; }
+  inView() { return Math.floor((this.root.clientHeight - this.head()) / this.height); }
 
   draw(all) {
     const t = this.tree, n = t.order.length;
     if (all) {
-      const fits = Math.max(180, Math.min(innerHeight - 150, n * this.height + 34));
+      const fits = Math.max(180, Math.min(innerHeight - 150, n * this.height + this.head() + 3));
       if (fits !== this.fits) this.root.style.setProperty("--wf-height", `${this.fits = fits}px`);
     }
     const first = Math.max(0, Math.floor(this.root.scrollTop / this.height) - OVER);
@@ -60,7 +68,7 @@ export class Rows {
   }
 
   reveal(at, focus) {
-    const y = at * this.height, high = this.root.clientHeight - 34;
+    const y = at * this.height, high = this.root.clientHeight - this.head() - 4;
     if (y < this.root.scrollTop) this.root.scrollTop = y;
     else if (y + this.height > this.root.scrollTop + high) this.root.scrollTop = y - high + this.height * 2;
     this.draw(true);

@@ -56,11 +56,12 @@ class Waterfall {
     this.zoom.set(Number(q.get("zoom-from")) || 0, Number(q.get("zoom-to")) || d.duration, false);
     const level = Number(q.get("level"));
     if (level) this.level(level, false);
-    this.details.show(q.getAll("span"));
+    const open = q.getAll("span").map((id) => id.padStart(16, "0"));
+    this.details.show(open);
     const filter = document.querySelector(".wf-tools [data-filter]");
     filter.value = q.get("q") || "";
     this.filter(filter.value, false);
-    const chosen = q.getAll("span").map((id) => d.id.indexOf(id.padStart(16, "0"))).filter((i) => i >= 0);
+    const chosen = open.map((id) => d.id.indexOf(id)).filter((i) => i >= 0);
     if (chosen.length) this.go(chosen.at(-1), false);
   }
 
@@ -174,7 +175,7 @@ class Waterfall {
 
   opened(id, open) {
     this.address((q) => {
-      const ids = q.getAll("span").filter((s) => s !== id);
+      const ids = q.getAll("span").map((s) => s.padStart(16, "0")).filter((s) => s !== id);
       q.delete("span");
       for (const s of open ? [...ids, id] : ids) q.append("span", s);
     }, true);

@@ -48,8 +48,20 @@ func Lay(n int, edges []Edge, size Size) Layout {
 			out.Nodes[node] = Place{float64(l) * (size.Width + size.GapX), free/2 + float64(at)*(size.Height+size.GapY)}
 		}
 	}
+	leaving, entering := make([]int, n), make([]int, n)
 	for _, e := range edges {
-		out.Edges = append(out.Edges, curve(out.Nodes[e.From], out.Nodes[e.To], e.From == e.To, size))
+		leaving[e.From]++
+		entering[e.To]++
+	}
+	for _, e := range edges {
+		// A label stands where its edge is alone: away from the end at which several edges meet.
+		at := 0.5
+		if leaving[e.From] > 1 {
+			at = 0.66
+		} else if entering[e.To] > 1 {
+			at = 0.34
+		}
+		out.Edges = append(out.Edges, curve(out.Nodes[e.From], out.Nodes[e.To], e.From == e.To, at, size))
 	}
 	out.Width, out.Height = max(out.Width, size.Width), max(out.Height, size.Height)
 	return out
@@ -164,7 +176,7 @@ func order(n int, layer []int, edges []Edge) [][]int {
 }
 
 // curve leaves the right side of from and enters the left side of to; an edge that leads back bows below.
-func curve(from, to Place, loop bool, s Size) Path {
+func curve(from, to Place, loop bool, at float64, s Size) Path {
 	x1, y1 := from.X+s.Width, from.Y+s.Height/2
 	x2, y2 := to.X, to.Y+s.Height/2
 	switch {
@@ -177,11 +189,6 @@ func curve(from, to Place, loop bool, s Size) Path {
 			(x1 + x2) / 2, below - s.Height/4}
 	}
 	bend := (x2 - x1) / 2
-	// A call across several layers is labelled near its end, where it is alone more often.
-	at := 0.5
-	if x2-x1 > s.GapX*1.5 {
-		at = 0.8
-	}
 	return Path{fmt.Sprintf("M%.1f %.1fC%.1f %.1f %.1f %.1f %.1f %.1f", x1, y1, x1+bend, y1, x2-bend, y2, x2, y2),
 		bezier(x1, x1+bend, x2-bend, x2, at), bezier(y1, y1, y2, y2, at)}
 }
