@@ -67,6 +67,7 @@ type http1 struct {
 
 	waiting   waiting
 	readUntil time.Time   // the read deadline in force, zero if it must be set anew
+	inHead    bool        // the deadline of a head is in force
 	writeBy   time.Time   // the write deadline in force
 	stop      atomic.Bool // reads of the body end at once
 
@@ -90,28 +91,34 @@ type writeFunc func(p []byte) (int, error)
 func (f writeFunc) Write(p []byte) (int, error) { return f(p) }
 
 // await says what the next reads are for.
-func (c *http1) await(w waiting) { c.waiting, c.readUntil = w, time.Time{} }
+func (c *http1) await(w waiting) { c.waiting = w }
+
+// readWithin sets the read deadline, unless the one in force is about the same: moving it costs more than it brings.
+func (c *http1) readWithin(d time.Duration) {
+	until := time.Now().Add(d)
+	if off := until.Sub(c.readUntil); off < 0 || off > deadlineChange {
+		c.readUntil = until
+		c.nc.SetReadDeadline(until)
+	}
+}
 
 // read reads the connection under the deadline of what it is read for.
 func (c *http1) read(p []byte) (int, error) {
 	switch c.waiting {
 	case forRequest:
-		c.nc.SetReadDeadline(time.Now().Add(idleTimeout))
+		c.readWithin(idleTimeout)
 		n, err := c.nc.Read(p)
 		if n > 0 {
 			c.await(forHead)
 		}
 		return n, err
-	case forHead:
-		if c.readUntil.IsZero() {
-			c.readUntil = time.Now().Add(headTimeout)
-			c.nc.SetReadDeadline(c.readUntil)
+	case forHead: // one deadline for all of it, however it dribbles in
+		if !c.inHead {
+			c.inHead = true
+			c.readWithin(headTimeout)
 		}
 	case forBody:
-		if now := time.Now(); now.Add(streamTimeout - deadlineChange).After(c.readUntil) {
-			c.readUntil = now.Add(streamTimeout)
-			c.nc.SetReadDeadline(c.readUntil)
-		}
+		c.readWithin(streamTimeout)
 		// Looked at after the deadline was moved, or an interruption in between would be lost and the read stall.
 		if c.stop.Load() {
 			return 0, os.ErrDeadlineExceeded
@@ -140,6 +147,7 @@ func (c *http1) end(trailers header.Fields) error { return c.w.End(trailers) }
 // that is full there is no more watching, since a client that sends so much is there.
 func (c *http1) watch(gone func()) {
 	c.await(forLeaving)
+	c.readUntil = time.Time{}
 	c.nc.SetReadDeadline(time.Time{})
 	c.watching = make(chan struct{})
 	go func() {
@@ -159,13 +167,14 @@ func (c *http1) watch(gone func()) {
 	}()
 }
 
-// unwatch ends the watch before anything else may read the connection. The deadline that ends it stays in force until
-// the next await, so that a forgotten one fails at once and does not stall.
+// unwatch ends the watch before anything else may read the connection. The deadline that ends it is forgotten here, so
+// that the next read sets its own.
 func (c *http1) unwatch() bool {
 	if c.watching != nil {
 		c.nc.SetReadDeadline(time.Unix(1, 0))
 		<-c.watching
 		c.watching = nil
+		c.readUntil = time.Time{}
 		c.await(forBody)
 	}
 	return c.left
@@ -178,6 +187,7 @@ func (c *http1) interrupt() {
 
 func (c *http1) resume() {
 	c.stop.Store(false)
+	c.readUntil = time.Time{}
 	c.await(forBody)
 }
 

@@ -136,6 +136,7 @@ func (l *listener) next(ctx context.Context, c *http1, x *exchange, busy *atomic
 		c.await(forHead)
 	}
 	err := c.r.ReadRequest(&x.req)
+	c.inHead = false
 	busy.Store(true)
 	defer busy.Store(false)
 	x.start = time.Now()

@@ -42,6 +42,9 @@ type Pool struct {
 	closed bool
 }
 
+// busy is how short a pause makes it needless to ask the system whether the endpoint closed the connection meanwhile.
+const busy = 200 * time.Microsecond
+
 // Target is what a connection leads to.
 type Target struct {
 	Addr     string // HOST:PORT
@@ -68,7 +71,11 @@ func (p *Pools) Idle(t Target, maxIdle time.Duration) *Conn {
 	pool := p.pool(t)
 	for {
 		c := pool.take()
-		if c == nil || c.alive() && (maxIdle <= 0 || time.Since(c.idleSince) < maxIdle) {
+		if c == nil {
+			return nil
+		}
+		idle := time.Since(c.idleSince)
+		if (maxIdle <= 0 || idle < maxIdle) && (idle < busy || c.alive()) {
 			return c
 		}
 		c.Close()
