@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"html/template"
 	"net/http"
+	"strings"
 
 	"example.com/bookinfo/services/productpage/pyjson"
 )
@@ -41,10 +42,18 @@ type reviewsView struct {
 type reviewView struct {
 	Reviewer, Text string
 	Rated          bool // there are stars to draw
-	Stars, Empty   int
+	Stars          int
+	Drawn          template.HTML
 	Color          string
 	RatingError    string
 }
+
+// A star, and the outline of one that was not given. Tutorials search the page for the id, which is on every star and
+// must not be anywhere else. They are no part of the template since a page has many.
+const (
+	starHTML    = `<svg id="glyphicon glyphicon-star" viewBox="0 0 24 24" width="22" height="22" aria-hidden="true"><path fill="currentColor" d="m12 2 3 6.6 7 .8-5.2 4.8L18.2 21 12 17.5 5.8 21l1.4-6.8L2 9.4l7-.8z"/></svg>` + "\n"
+	outlineHTML = `<svg viewBox="0 0 24 24" width="22" height="22" aria-hidden="true"><path fill="none" stroke="currentColor" stroke-width="1.5" stroke-linejoin="round" d="m12 3.5 2.5 5.6 6 .7-4.5 4.1 1.2 6L12 16.9l-5.2 3 1.2-6L3.5 9.8l6-.7z"/></svg>` + "\n"
+)
 
 // page asks details, then reviews, one after the other as the original does, and shows the page also when they fail.
 func (s *service) page(w http.ResponseWriter, r *http.Request) error {
@@ -124,7 +133,8 @@ func (v *reviewView) rate(rating pyjson.Value) error {
 	if !ok || n > maxStars {
 		return fmt.Errorf("reviews answers %q stars, want a whole number up to %d", stars.Plain(), maxStars)
 	}
-	v.Rated, v.Stars, v.Empty = n != 0, max(0, n), min(5, max(0, 5-n))
+	v.Rated, v.Stars = n != 0, max(0, n)
+	v.Drawn = template.HTML(strings.Repeat(starHTML, v.Stars) + strings.Repeat(outlineHTML, max(0, 5-v.Stars)))
 	return nil
 }
 
