@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"os"
 	"runtime/debug"
 	"strconv"
@@ -112,6 +113,9 @@ func (o *options) check() error {
 		return fmt.Errorf("--service-port %d: want a port from 1 to 65535", o.servicePort)
 	case o.flush <= 0:
 		return fmt.Errorf("--flush-interval %v: want a time above 0", o.flush)
+	}
+	if _, err := netip.ParseAddr(o.identity.PodIP); err != nil {
+		return fmt.Errorf("--pod-ip %q: want an IP address", o.identity.PodIP)
 	}
 	if o.asmVersion != "" {
 		format, err := formatOf(o.asmVersion)
