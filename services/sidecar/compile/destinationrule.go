@@ -192,7 +192,9 @@ func balancer(settings *networking.LoadBalancerSettings) route.Balancer {
 		return route.Balancer{Kind: route.RingHash, MinimumRingSize: size}
 	}
 	switch settings.GetSimple() {
-	case networking.LoadBalancerSettings_ROUND_ROBIN:
+	case networking.LoadBalancerSettings_UNSPECIFIED, networking.LoadBalancerSettings_ROUND_ROBIN:
+		// Istio takes LEAST_REQUEST for unspecified. Between idle endpoints that is chance, and who reloads a page to see
+		// the stars change would see the same version again and again.
 		return route.Balancer{Kind: route.RoundRobin}
 	case networking.LoadBalancerSettings_RANDOM:
 		return route.Balancer{Kind: route.Random}

@@ -37,7 +37,7 @@ type Endpoint struct {
 // BalancerKind is a load balancing policy.
 type BalancerKind int
 
-// The policies of DestinationRule. LeastRequest is Istio's default.
+// The policies of DestinationRule. LeastRequest is Istio's default; package compile takes RoundRobin where no rule says.
 const (
 	LeastRequest BalancerKind = iota
 	RoundRobin
