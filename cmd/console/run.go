@@ -57,7 +57,7 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 	// The heap may exceed what the store counts by its garbage, but not by much: near the limit the collector runs more
 	// often, far below it less often than by default, which costs senders less.
 	if getenv("GOMEMLIMIT") == "" {
-		debug.SetMemoryLimit(cfg.MaxMemory + cfg.MaxMemory/8 + 32<<20)
+		debug.SetMemoryLimit(cfg.MaxMemory + cfg.MaxMemory/4 + 24<<20)
 	}
 	if getenv("GOGC") == "" {
 		debug.SetGCPercent(300)

@@ -2,6 +2,7 @@ package ingest
 
 import (
 	"context"
+	"strings"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/encoding"
@@ -31,9 +32,12 @@ func (c codec) Marshal(v any) (mem.BufferSlice, error) {
 
 func (c codec) Unmarshal(data mem.BufferSlice, v any) error {
 	if r, ok := v.(*rawRequest); ok {
-		buf := data.MaterializeToBuffer(mem.DefaultBufferPool())
-		defer buf.Free()
-		r.body = string(buf.ReadOnlyData())
+		var b strings.Builder
+		b.Grow(data.Len())
+		for _, part := range data {
+			b.Write(part.ReadOnlyData())
+		}
+		r.body = b.String()
 		return nil
 	}
 	return c.CodecV2.Unmarshal(data, v)

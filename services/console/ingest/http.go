@@ -1,7 +1,6 @@
 package ingest
 
 import (
-	"bytes"
 	"crypto/subtle"
 	"errors"
 	"fmt"
@@ -146,28 +145,21 @@ func (c *countingReader) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// readBuffers are used again; what is read is copied out of them once, as a string.
-var readBuffers sync.Pool
+// copyBuffers are used again.
+var copyBuffers = sync.Pool{New: func() any { return new([32 << 10]byte) }}
 
+// readAll reads into a string, which is grown once when the length is known.
 func readAll(r io.Reader, length, limit int64) (string, error) {
-	buf, _ := readBuffers.Get().(*bytes.Buffer)
-	if buf == nil {
-		buf = new(bytes.Buffer)
-	}
-	buf.Reset()
+	var b strings.Builder
 	if length > 0 && length <= limit {
-		buf.Grow(int(length) + bytes.MinRead)
+		b.Grow(int(length))
 	}
-	_, err := buf.ReadFrom(r)
-	s := buf.String()
-	if buf.Cap() <= keepBuffer {
-		readBuffers.Put(buf)
-	}
-	return s, err
+	buf := copyBuffers.Get().(*[32 << 10]byte)
+	defer copyBuffers.Put(buf)
+	// Without the reader's other methods, which would take a buffer of their own.
+	_, err := io.CopyBuffer(&b, struct{ io.Reader }{r}, buf[:])
+	return b.String(), err
 }
-
-// keepBuffer is the size up to which a buffer is used again.
-const keepBuffer = 4 << 20
 
 func mediaType(req *http.Request) string {
 	t, _, err := mime.ParseMediaType(req.Header.Get("Content-Type"))

@@ -99,8 +99,10 @@ type Receiver struct {
 	Token string
 
 	// commit is held to read while a post is counted and journalled, to write while both are saved together.
-	commit  sync.RWMutex
-	batches sync.Pool
+	commit sync.RWMutex
+
+	idleMu sync.Mutex
+	idle   []*Batch
 }
 
 // Commit calls save while no post stands between the quota and the journal.
@@ -127,10 +129,7 @@ type outcome struct {
 
 // take stores a post or returns why not: *Malformed, *TooLarge, or account.ErrQuota.
 func (r *Receiver) take(p post) (outcome, error) {
-	b, _ := r.batches.Get().(*Batch)
-	if b == nil {
-		b = &Batch{}
-	}
+	b := r.batch()
 	defer r.release(b)
 	received := r.Now()
 	if err := b.Decode(p.format, p.body, received, r.Limits); err != nil {
@@ -154,13 +153,37 @@ func (r *Receiver) take(p post) (outcome, error) {
 	return out, nil
 }
 
-// keepBatch is the size up to which a batch is used again.
-const keepBatch = 20_000
+// keepBatch is the size up to which a batch is used again, and keepIdle how many wait for that. A sync.Pool would be
+// emptied by the collector, which runs often near the memory limit, when growing batches anew costs most.
+const (
+	keepBatch = 20_000
+	keepIdle  = 8
+)
+
+func (r *Receiver) batch() *Batch {
+	r.idleMu.Lock()
+	defer r.idleMu.Unlock()
+	n := len(r.idle)
+	if n == 0 {
+		return &Batch{}
+	}
+	b := r.idle[n-1]
+	r.idle = r.idle[:n-1]
+	return b
+}
 
 func (r *Receiver) release(b *Batch) {
-	// A pooled batch holds its last post's text, until it is filled again or the collector empties the pool.
-	if cap(b.Spans) <= keepBatch {
-		r.batches.Put(b)
+	if cap(b.Spans) > keepBatch {
+		return
+	}
+	// What waits must not hold the text of the last post.
+	clear(b.Spans)
+	clear(b.tags)
+	clear(b.events)
+	r.idleMu.Lock()
+	defer r.idleMu.Unlock()
+	if len(r.idle) < keepIdle {
+		r.idle = append(r.idle, b)
 	}
 }
 
