@@ -45,6 +45,7 @@ func commands() []command {
 		{"mend", "mend what break broke", mendCommand},
 		{"check", "tell whether a service forwards its trace headers", checkCommand},
 		{"doctor", "look at a Bookinfo on a cluster, from the API server to a trace", doctorCommand},
+		{"sidecar", "run a command of yours as part of the running demo", sidecarCommand},
 		{"load", "send load to the demo or another Bookinfo and tell how it went", loadCommand},
 	}
 	return append(commands, meshCommands()...)

@@ -72,6 +72,7 @@ func (c *control) pages(r chi.Router) {
 	r.Post("/break", adapt(c.breakService))
 
 	r.Get("/api/demo", adapt(c.describe))
+	r.Post("/api/apps", adapt(c.attach))
 	r.Mount("/api/breakage", http.StripPrefix("/api/breakage", breakage.Handler(callers(), c.breakers)))
 }
 
