@@ -46,7 +46,7 @@ func (b *builder) addCluster(clusters map[string]*route.Cluster, service *mesh.S
 	host := service.Host()
 	cluster := &route.Cluster{
 		Name: clusterName(host, port, subset.GetName()), Host: host, Port: port, Subset: subset.GetName(),
-		DNS: service.DNS, ConnectTimeout: connectTimeout,
+		DNS: service.DNS, ConnectTimeout: connectTimeout, Balancer: balancer(nil),
 	}
 	for _, endpoint := range endpoints {
 		if mesh.Subsumes(subset.GetLabels(), endpoint.Labels) {
