@@ -138,7 +138,7 @@ func TestOpenLoop(t *testing.T) {
 	hang := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }))
 	defer hang.Close()
 	result, err = load.Run(t.Context(), load.Config{
-		URL: hang.URL, Rate: 1000, Duration: 20 * time.Millisecond, Personas: []string{load.Anonymous}, InFlight: 5, Timeout: 50 * time.Millisecond,
+		URL: hang.URL, Rate: 1000, Duration: 20 * time.Millisecond, Personas: []string{load.Anonymous}, InFlight: 5, Timeout: time.Second,
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -54,6 +54,13 @@ func (s *stub) seen() []*http.Request {
 	return s.requests
 }
 
+// times returns when each request came.
+func (s *stub) times() []time.Time {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.at
+}
+
 func (s *stub) connState(_ net.Conn, state http.ConnState) {
 	if state == http.StateNew {
 		s.mu.Lock()

@@ -118,7 +118,7 @@ func TestSlowBackends(t *testing.T) {
 					want []time.Duration
 				}{{"details", details, test.detailsAt}, {"reviews", reviews, test.reviewsAt}} {
 					var at []time.Duration
-					for _, when := range s.at {
+					for _, when := range s.times() {
 						at = append(at, when.Sub(start))
 					}
 					if !slices.Equal(at, s.want) {
