@@ -37,6 +37,9 @@ func (c *CORS) Preflight(r *Request) (fields header.Fields, ok bool) {
 	if c.Headers != "" {
 		fields.Add("access-control-allow-headers", c.Headers)
 	}
+	if c.Expose != "" {
+		fields.Add("access-control-expose-headers", c.Expose)
+	}
 	if c.MaxAge != nil {
 		fields.Add("access-control-max-age", strconv.FormatInt(int64(*c.MaxAge/time.Second), 10))
 	}

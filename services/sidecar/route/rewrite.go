@@ -1,6 +1,7 @@
 package route
 
 import (
+	"cmp"
 	"net/netip"
 	"strconv"
 	"strings"
@@ -68,28 +69,25 @@ func goTemplate(substitution string) string {
 	return b.String()
 }
 
-// Location is the redirect's target.
+// Location is the redirect's target. The port of the request stays, also with another scheme, unless it is the default
+// of the old one (Envoy: source/common/router/config_utility and processRequestHost).
 func (r *Route) Location(req *Request) string {
 	d := r.Redirect
-	scheme := req.Scheme
-	if scheme == "" {
-		scheme = "http"
+	from := req.Scheme
+	if from == "" {
+		from = "http"
 	}
-	host, port := splitAuthority(req.Authority)
-	if d.Host != "" {
-		host, port = d.Host, 0
-	}
-	if d.Scheme != "" && d.Scheme != scheme {
-		scheme, port = d.Scheme, 0
+	scheme := cmp.Or(d.Scheme, from)
+	host := d.Host
+	if host == "" {
+		name, port := splitAuthority(req.Authority)
+		host = req.Authority
+		if d.Port != 0 || scheme != from && (from == "http" && port == 80 || from == "https" && port == 443) {
+			host = name
+		}
 	}
 	if d.Port != 0 {
-		port = d.Port
-	}
-	if port == 80 && scheme == "http" || port == 443 && scheme == "https" {
-		port = 0
-	}
-	if port != 0 {
-		host += ":" + strconv.Itoa(port)
+		host += ":" + strconv.Itoa(d.Port)
 	}
 	path, query := splitTarget(req.Path)
 	switch {

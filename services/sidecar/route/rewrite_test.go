@@ -44,9 +44,10 @@ func TestLocation(t *testing.T) {
 		want            string
 	}{
 		{Redirect{Host: "other.example", Path: "/there"}, "h:8080", "/x?q", "http://other.example/there?q"},
-		{Redirect{Scheme: "https"}, "h:8080", "/x?q", "https://h/x?q"},
+		{Redirect{Scheme: "https"}, "h:8080", "/x?q", "https://h:8080/x?q"},
+		{Redirect{Scheme: "https"}, "h:80", "/x?q", "https://h/x?q"},
 		{Redirect{Port: 8443, Scheme: "https"}, "h", "/", "https://h:8443/"},
-		{Redirect{Port: 80}, "h:8080", "/", "http://h/"},
+		{Redirect{Port: 80}, "h:8080", "/", "http://h:80/"},
 		{Redirect{Path: "/p"}, "h:8080", "/", "http://h:8080/p"},
 		{Redirect{Prefix: "/b", HasPrefix: true}, "h", "/a/c?d", "http://h/b/c?d"},
 	} {

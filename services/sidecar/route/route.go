@@ -184,7 +184,7 @@ type Rewrite struct {
 type Redirect struct {
 	Status       int // 301 if 0
 	Scheme, Host string
-	Port         int // 0 keeps it; with a new scheme the scheme's own is left out
+	Port         int // 0 keeps it
 	Path         string
 	// Prefix replaces what the route's prefix matched.
 	Prefix string

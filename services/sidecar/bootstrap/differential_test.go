@@ -1,0 +1,312 @@
+package bootstrap_test
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"example.com/bookinfo/internal/mesh"
+	"example.com/bookinfo/internal/need"
+	"example.com/bookinfo/services/sidecar"
+	"example.com/bookinfo/services/sidecar/bootstrap"
+	"example.com/bookinfo/services/sidecar/compile"
+	"example.com/bookinfo/services/sidecar/trace"
+)
+
+// lessons is a mesh in which the requests below meet everything that needs no dice.
+const lessons = `apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: reviews}
+spec:
+  hosts: [reviews]
+  http:
+  - match: [{headers: {end-user: {exact: jason}}}]
+    route: [{destination: {host: reviews, subset: v2}}]
+  - match: [{uri: {prefix: /STATIC}, ignoreUriCase: true}, {uri: {regex: "/r[0-9]+/.*"}}]
+    rewrite: {uri: /new, authority: other.example}
+    route: [{destination: {host: reviews, subset: v3}}]
+  - match: [{queryParams: {v: {exact: "3"}}, withoutHeaders: {x-no: {}}}]
+    headers: {request: {set: {x-set: "100%"}, add: {x-add: b}, remove: [x-gone]}, response: {set: {x-answer: c}, remove: [x-pod]}}
+    route: [{destination: {host: reviews, subset: v3}}]
+  - match: [{uri: {exact: /go}}]
+    redirect: {authority: other.example, uri: /there, redirectCode: 307}
+  - match: [{uri: {exact: /https}}]
+    redirect: {scheme: https}
+  - match: [{uri: {exact: /direct}}]
+    directResponse: {status: 403, body: {string: "no entry"}}
+  - match: [{uri: {exact: /abort}}]
+    fault: {abort: {httpStatus: 418, percentage: {value: 100}}}
+    route: [{destination: {host: reviews, subset: v1}}]
+  - match: [{uri: {exact: /slow}}]
+    timeout: 0.1s
+    route: [{destination: {host: reviews, subset: v1}}]
+  - match: [{uri: {exact: /retry}}]
+    retries: {attempts: 2, retryOn: "503"}
+    route: [{destination: {host: reviews, subset: v1}}]
+  - match: [{uri: {prefix: /cors}}]
+    corsPolicy: {allowOrigins: [{exact: "https://a.example"}], allowMethods: [GET, POST], allowHeaders: [x-a], exposeHeaders: [x-b], maxAge: 60s, allowCredentials: true}
+    route: [{destination: {host: reviews, subset: v1}}]
+  - match: [{uri: {prefix: /reviews}, method: {regex: "GET|POST"}}]
+    route: [{destination: {host: reviews, subset: v1}}]
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: ratings}
+spec:
+  hosts: [ratings]
+  http: [{route: [{destination: {host: ratings, subset: v2-mysql}}]}]
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {name: details}
+spec:
+  parentRefs: [{group: "", kind: Service, name: details, port: 9080}]
+  rules:
+  - matches: [{path: {type: PathPrefix, value: /a}}]
+    filters: [{type: URLRewrite, urlRewrite: {path: {type: ReplacePrefixMatch, replacePrefixMatch: /}}}]
+    backendRefs: [{name: details-v1, port: 9080}]
+  - matches: [{path: {type: PathPrefix, value: /a/b}, headers: [{name: x-b, value: "1"}]}]
+    backendRefs: [{name: ratings-v1, port: 9080}]
+---
+apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: {name: reviews}
+spec:
+  selector: {matchLabels: {app: reviews}}
+  rules:
+  - from: [{source: {principals: ["cluster.local/ns/default/sa/bookinfo-productpage"]}}]
+    to: [{operation: {methods: [GET], paths: ["/reviews/*"]}}]
+  - from: [{source: {namespaces: ["o*"]}}]
+    when: [{key: "request.headers[x-role]", notValues: [guest]}]
+`
+
+// sent is one request of the comparison.
+type sent struct {
+	direction, method, host, path string
+	headers                       []string // "name: value"
+}
+
+func requests() []sent {
+	out := func(host, path string, headers ...string) sent {
+		return sent{"outbound", "GET", host, path, headers}
+	}
+	in := func(method, path string, headers ...string) sent {
+		return sent{"inbound", method, "reviews:9080", path, headers}
+	}
+	const cert = "x-forwarded-client-cert: URI=spiffe://cluster.local/ns/"
+	list := []sent{
+		out("reviews:9080", "/reviews/0"), out("reviews.default:9080", "/reviews/0"), out("reviews.default.svc.cluster.local:9080", "/reviews/0?x=1"),
+		out("reviews:9080", "/reviews/0", "end-user: jason"), out("reviews:9080", "/", "end-user: jason"), out("reviews:9080", "/", "end-user: jasonx"),
+		out("reviews:9080", "/static/x?y"), out("reviews:9080", "/Staticx"), out("reviews:9080", "/r12/x"), out("reviews:9080", "/r/x"),
+		out("reviews:9080", "/?v=3", "x-gone: 1", "x-set: old", "x-add: a"), out("reviews:9080", "/?v=3", "x-no: 1"), out("reviews:9080", "/?v=33"),
+		out("reviews:9080", "/go"), out("reviews:9080", "/https?q"), out("reviews:9080", "/direct"), out("reviews:9080", "/abort"),
+		out("reviews:9080", "/slow"), out("reviews:9080", "/retry"), out("reviews:9080", "/cors", "origin: https://a.example"), out("reviews:9080", "/cors", "origin: https://b.example"),
+		out("nowhere:9080", "/"), out("reviews:1", "/reviews/0"), out("ratings:9080", "/ratings/0"),
+		out("details:9080", "/a/x"), out("details:9080", "/a"), out("details:9080", "/ab"), out("details:9080", "/a/b/c", "x-b: 1"),
+		out("productpage:9080", "/productpage"),
+		in("GET", "/reviews/0"), in("GET", "/reviews/0", cert+"default/sa/bookinfo-productpage"), in("POST", "/reviews/0", cert+"default/sa/bookinfo-productpage"),
+		in("GET", "/health", cert+"default/sa/bookinfo-productpage"), in("GET", "/reviews/0", cert+"default/sa/bookinfo-productpage2"),
+		in("GET", "/x", cert+"other/sa/x"), in("GET", "/x", cert+"other/sa/x", "x-role: guest"), in("GET", "/x", cert+"other/sa/x", "x-role: admin"),
+	}
+	for _, origin := range []string{"https://a.example", "https://b.example"} {
+		list = append(list, sent{"outbound", "OPTIONS", "reviews:9080", "/cors", []string{"origin: " + origin, "access-control-request-method: GET"}})
+	}
+	return list
+}
+
+// The same files and requests through the sidecar and through a real Envoy: the same answers, from the same instances,
+// which saw the same requests.
+func TestSameAsEnvoy(t *testing.T) {
+	envoy := need.Tool(t, "envoy")
+	m := mesh.New(mesh.Bookinfo())
+	for _, w := range m.Snapshot().Workloads {
+		address := echo(t, w.Name)
+		if err := m.SetAddress(w.Pod, 9080, mesh.Address{Proxy: address, App: address}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	applyIstio(t, m, "destination-rule-all.yaml")
+	if result := m.Apply([]mesh.File{{Name: "lessons.yaml", Data: []byte(lessons)}}, "default", false); result.Failed() {
+		t.Fatal(result.Problems)
+	}
+	ours := map[string]string{"outbound": startOurs(t, m, "productpage-v1", trace.Outbound), "inbound": startOurs(t, m, "reviews-v1", trace.Inbound)}
+	theirs := map[string]string{"outbound": startEnvoy(t, envoy, m, "productpage-v1", "outbound"), "inbound": startEnvoy(t, envoy, m, "reviews-v1", "inbound")}
+	for _, r := range requests() {
+		got, want := exchange(t, ours[r.direction], r), exchange(t, theirs[r.direction], r)
+		if got != want {
+			t.Errorf("%s %s %s%s %q\n--- sidecar\n%s\n--- Envoy\n%s", r.direction, r.method, r.host, r.path, r.headers, got, want)
+		}
+	}
+}
+
+// echo is an application that answers with its name and what it was asked.
+func echo(t *testing.T, name string) string {
+	t.Helper()
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("x-pod", name)
+		if r.URL.Path == "/slow" {
+			select {
+			case <-r.Context().Done():
+			case <-time.After(5 * time.Second):
+			}
+		}
+		if r.URL.Path == "/retry" && r.Header.Get("x-envoy-attempt-count") != "3" {
+			w.WriteHeader(http.StatusServiceUnavailable)
+			return
+		}
+		fmt.Fprintf(w, "%s %s %s%s\n", name, r.Method, r.Host, r.RequestURI)
+		var lines []string
+		for key, values := range r.Header {
+			// The peer's metadata is written by a filter of Istio's own, which a plain Envoy does not have.
+			if !slices.Contains([]string{"X-Request-Id", "X-Forwarded-For", "X-Envoy-Peer-Metadata"}, key) {
+				lines = append(lines, strings.ToLower(key)+": "+strings.Join(values, " | "))
+			}
+		}
+		slices.Sort(lines)
+		io.WriteString(w, strings.Join(lines, "\n"))
+	}))
+	t.Cleanup(server.Close)
+	return server.Listener.Addr().String()
+}
+
+func workload(t *testing.T, s *mesh.Snapshot, name string) *mesh.Workload {
+	t.Helper()
+	i := slices.IndexFunc(s.Workloads, func(w *mesh.Workload) bool { return w.Name == name })
+	if i < 0 {
+		t.Fatalf("no workload %s", name)
+	}
+	return s.Workloads[i]
+}
+
+func startOurs(t *testing.T, m *mesh.Mesh, name string, direction trace.Direction) string {
+	t.Helper()
+	w := workload(t, m.Snapshot(), name)
+	tables := compile.For(m.Snapshot(), w)
+	table := tables.Outbound
+	if direction == trace.Inbound {
+		table = tables.Inbound
+	}
+	s, err := sidecar.Start(t.Context(), sidecar.Config{
+		Identity:  sidecar.Identity{Service: w.App(), Version: w.Version(), Namespace: w.Namespace, Pod: w.Pod, PodIP: w.IP, ServiceAccount: w.ServiceAccount},
+		Listeners: []sidecar.Listener{{Direction: direction, Addr: "127.0.0.1:0", Table: table}},
+		Tracing:   trace.Config{Format: trace.W3C, Profile: trace.Envoy136},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.Close() })
+	return s.Addrs(direction)[0]
+}
+
+func startEnvoy(t *testing.T, envoy string, m *mesh.Mesh, name, direction string) string {
+	t.Helper()
+	s := m.Snapshot()
+	c := bootstrap.Config{Workload: workload(t, s, name), Tables: compile.For(s, workload(t, s, name)), Format: "w3c", Admin: "127.0.0.1:0"}
+	if direction == "inbound" {
+		c.Inbound = "127.0.0.1:0"
+	} else {
+		c.Outbound = "127.0.0.1:0"
+	}
+	b, err := bootstrap.New(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	data, err := bootstrap.JSON(b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	admin := filepath.Join(t.TempDir(), "admin")
+	ctx, cancel := context.WithCancel(context.Background())
+	var log bytes.Buffer
+	process := exec.CommandContext(ctx, envoy, "-c", write(t, data), "--admin-address-path", admin, "--use-dynamic-base-id", "--concurrency", "1", "-l", "warning")
+	process.Stderr = &log
+	if err := process.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		cancel()
+		_ = process.Wait()
+	})
+	var address string
+	deadline := time.Now().Add(30 * time.Second)
+	for ; address == ""; time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("Envoy does not listen:\n%s", log.String())
+		}
+		address = listening(admin)
+	}
+	return address
+}
+
+// listening asks Envoy's admin page for the address of its one listener, "" if it is not up yet.
+func listening(adminFile string) string {
+	admin, err := os.ReadFile(adminFile)
+	if err != nil {
+		return ""
+	}
+	resp, err := http.Get("http://" + strings.TrimSpace(string(admin)) + "/listeners?format=json")
+	if err != nil {
+		return ""
+	}
+	defer resp.Body.Close()
+	var answer struct {
+		ListenerStatuses []struct {
+			LocalAddress struct {
+				SocketAddress struct {
+					PortValue int `json:"port_value"`
+				} `json:"socket_address"`
+			} `json:"local_address"`
+		} `json:"listener_statuses"`
+	}
+	if json.NewDecoder(resp.Body).Decode(&answer) != nil || len(answer.ListenerStatuses) == 0 {
+		return ""
+	}
+	return fmt.Sprintf("127.0.0.1:%d", answer.ListenerStatuses[0].LocalAddress.SocketAddress.PortValue)
+}
+
+// exchange sends a request over a connection of its own and returns status, headers and body, without what differs from
+// one request to the next.
+func exchange(t *testing.T, address string, r sent) string {
+	t.Helper()
+	conn, err := net.DialTimeout("tcp", address, 5*time.Second)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	_ = conn.SetDeadline(time.Now().Add(10 * time.Second))
+	fmt.Fprintf(conn, "%s %s HTTP/1.1\r\nHost: %s\r\n", r.method, r.path, r.host)
+	for _, line := range r.headers {
+		fmt.Fprintf(conn, "%s\r\n", line)
+	}
+	fmt.Fprint(conn, "\r\n")
+	resp, err := http.ReadResponse(bufio.NewReader(conn), &http.Request{Method: r.method})
+	if err != nil {
+		return err.Error()
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	if err != nil {
+		return err.Error()
+	}
+	var lines []string
+	for key, values := range resp.Header {
+		if !slices.Contains([]string{"Date", "Content-Length", "X-Envoy-Upstream-Service-Time"}, key) {
+			lines = append(lines, strings.ToLower(key)+": "+strings.Join(values, " | "))
+		}
+	}
+	slices.Sort(lines)
+	return fmt.Sprintf("%s\n%s\n\n%s", resp.Status, strings.Join(lines, "\n"), body)
+}
