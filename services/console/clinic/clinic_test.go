@@ -2,6 +2,7 @@ package clinic_test
 
 import (
 	"context"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -11,6 +12,7 @@ import (
 	"example.com/bookinfo/services/console/backend"
 	"example.com/bookinfo/services/console/clinic"
 	"example.com/bookinfo/services/console/recorded"
+	"example.com/bookinfo/services/console/span"
 	"example.com/bookinfo/services/console/store"
 )
 
@@ -77,3 +79,30 @@ func TestFindingsOfStoredTraces(t *testing.T) {
 }
 
 func formatOf(id string) string { return strings.Split(id, "/")[1] }
+
+// TestVersionsHaveHabitsOfTheirOwn: that v3 calls ratings makes no fault of v1, which does not.
+func TestVersionsHaveHabitsOfTheirOwn(t *testing.T) {
+	now := time.Unix(1_700_000_000, 0)
+	clock := func() time.Time { return now }
+	s := store.New(store.Options{Now: clock})
+	c := clinic.New(s, clock, 0)
+	chain := recorded.Find(t, "all/otel/gateway-two-spans")
+	for i := range 20 {
+		version := []string{"v1", "v3"}[i%2]
+		spans := chain.Spans(recorded.Options{Start: now, Seed: uint64(i + 1), Reviews: version})
+		if version == "v1" {
+			spans = slices.DeleteFunc(spans, func(s span.Span) bool { return strings.HasPrefix(s.Name, "ratings.") })
+		}
+		s.Append(spans)
+		now = now.Add(time.Minute)
+		result, err := c.Backend().Search(context.Background(), backend.Query{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, trace := range result.Traces {
+			if len(trace.Findings) > 0 {
+				t.Fatalf("request %d (%s): %v on a whole trace", i, version, trace.Findings)
+			}
+		}
+	}
+}

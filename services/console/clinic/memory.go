@@ -16,8 +16,8 @@ type memory struct {
 	requests map[request]*habit
 }
 
-// request is one kind of request that an application serves.
-type request struct{ application, name, method, path string }
+// request is one kind of request that a version of an application serves: reviews v1 calls nobody, v2 calls ratings.
+type request struct{ application, version, name, method, path string }
 
 // habit counts how often such a request led to calls. Broken forwarding makes calls vanish for good; an application
 // that calls only sometimes makes them come and go.
@@ -118,7 +118,7 @@ func (m *memory) knowledge() doctor.Knowledge {
 }
 
 func requestOf(s *span.Span) request {
-	r := request{application: s.Service, name: s.Name}
+	r := request{application: s.Service, version: s.Version, name: s.Name}
 	r.method, _ = s.Tags.Get("http.method")
 	if address, ok := s.Tags.Get("http.url"); ok {
 		if u, err := url.Parse(address); err == nil {
