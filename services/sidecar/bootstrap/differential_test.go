@@ -130,7 +130,18 @@ func requests() []sent {
 // The same files and requests through the sidecar and through a real Envoy: the same answers, from the same instances,
 // which saw the same requests.
 func TestSameAsEnvoy(t *testing.T) {
-	envoy := need.Tool(t, "envoy")
+	t.Run("1.36", func(t *testing.T) { compare(t, need.Tool(t, "envoy"), trace.Envoy136) })
+	t.Run("1.40", func(t *testing.T) {
+		path, err := exec.LookPath("envoy-140")
+		if err != nil {
+			need.Missing(t, "envoy-140", "no executable of this name is on the PATH")
+		}
+		compare(t, path, trace.Envoy140)
+	})
+}
+
+func compare(t *testing.T, envoy string, profile trace.Profile) {
+	t.Helper()
 	m := mesh.New(mesh.Bookinfo())
 	for _, w := range m.Snapshot().Workloads {
 		address := echo(t, w.Name)
@@ -142,7 +153,7 @@ func TestSameAsEnvoy(t *testing.T) {
 	if result := m.Apply([]mesh.File{{Name: "lessons.yaml", Data: []byte(lessons)}}, "default", false); result.Failed() {
 		t.Fatal(result.Problems)
 	}
-	ours := map[string]string{"outbound": startOurs(t, m, "productpage-v1", trace.Outbound), "inbound": startOurs(t, m, "reviews-v1", trace.Inbound)}
+	ours := map[string]string{"outbound": startOurs(t, m, "productpage-v1", trace.Outbound, profile), "inbound": startOurs(t, m, "reviews-v1", trace.Inbound, profile)}
 	theirs := map[string]string{"outbound": startEnvoy(t, envoy, m, "productpage-v1", "outbound"), "inbound": startEnvoy(t, envoy, m, "reviews-v1", "inbound")}
 	for _, r := range requests() {
 		got, want := exchange(t, ours[r.direction], r), exchange(t, theirs[r.direction], r)
@@ -191,7 +202,7 @@ func workload(t *testing.T, s *mesh.Snapshot, name string) *mesh.Workload {
 	return s.Workloads[i]
 }
 
-func startOurs(t *testing.T, m *mesh.Mesh, name string, direction trace.Direction) string {
+func startOurs(t *testing.T, m *mesh.Mesh, name string, direction trace.Direction, profile trace.Profile) string {
 	t.Helper()
 	w := workload(t, m.Snapshot(), name)
 	tables := compile.For(m.Snapshot(), w)
@@ -202,7 +213,7 @@ func startOurs(t *testing.T, m *mesh.Mesh, name string, direction trace.Directio
 	s, err := sidecar.Start(t.Context(), sidecar.Config{
 		Identity:  sidecar.Identity{Service: w.App(), Version: w.Version(), Namespace: w.Namespace, Pod: w.Pod, PodIP: w.IP, ServiceAccount: w.ServiceAccount},
 		Listeners: []sidecar.Listener{{Direction: direction, Addr: "127.0.0.1:0", Table: table}},
-		Tracing:   trace.Config{Format: trace.W3C, Profile: trace.Envoy136},
+		Tracing:   trace.Config{Format: trace.W3C, Profile: profile},
 	})
 	if err != nil {
 		t.Fatal(err)
