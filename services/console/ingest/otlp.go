@@ -434,42 +434,49 @@ func (b *Batch) attribute(w *wire, from int) {
 	}
 }
 
-// plainAttribute reads a KeyValue whose value is a string and whose fields stand once and in order, as every sender
-// writes nearly all of them; other ones are left to the reader of all forms.
+// plainAttribute reads a KeyValue whose value is a string and whose fields stand once, as nearly all do: key first as
+// most senders write, or value first as the OpenTelemetry Collector does. Others are left to the reader of all forms.
 func plainAttribute(m string) (key, value string, ok bool) {
 	const keyTag, valueTag, stringTag = 1<<3 | wireBytes, 2<<3 | wireBytes, 1<<3 | wireBytes
-	if len(m) < 2 || m[0] != keyTag || m[1] >= 0x80 {
+	first, rest, ok := shortField(m)
+	if !ok {
 		return "", "", false
 	}
-	at := 2 + int(m[1])
-	if at >= len(m) || m[at] != valueTag {
+	second, after, ok := shortField(rest)
+	if !ok || after != "" {
 		return "", "", false
 	}
-	key = m[2:at]
-	inner, ok := lastField(m, at+1)
-	if !ok || len(inner) == 0 || inner[0] != stringTag {
+	key, value = first, second
+	switch {
+	case m[0] == keyTag && rest[0] == valueTag:
+	case m[0] == valueTag && rest[0] == keyTag:
+		key, value = second, first
+	default:
 		return "", "", false
 	}
-	value, ok = lastField(inner, 1)
-	// Lengths of two bytes are no UTF-8; what follows them is looked at by itself.
-	return key, value, ok && utf8.ValidString(key) && utf8.ValidString(value)
+	text, after, ok := shortField(value)
+	if !ok || after != "" || value[0] != stringTag {
+		return "", "", false
+	}
+	return key, text, utf8.ValidString(key) && utf8.ValidString(text)
 }
 
-// lastField reads a length of one or two bytes that what follows it has exactly.
-func lastField(m string, at int) (string, bool) {
-	if at >= len(m) {
-		return "", false
+// shortField reads a field with a tag of one byte and a length of one or two.
+func shortField(m string) (content, rest string, ok bool) {
+	if len(m) < 2 || m[0] >= 0x80 {
+		return "", "", false
 	}
-	n := int(m[at])
-	at++
+	n, at := int(m[1]), 2
 	if n >= 0x80 {
-		if at >= len(m) || m[at] >= 0x80 {
-			return "", false
+		if len(m) < 3 || m[2] >= 0x80 {
+			return "", "", false
 		}
-		n = n&0x7f | int(m[at])<<7
-		at++
+		n, at = n&0x7f|int(m[2])<<7, 3
 	}
-	return m[at:], n == len(m)-at
+	if n > len(m)-at {
+		return "", "", false
+	}
+	return m[at : at+n], m[at+n:], true
 }
 
 // anyText reads an AnyValue as text: strings as they are, bytes in base64, everything else as JSON.
