@@ -3,6 +3,7 @@ package store
 import (
 	"cmp"
 	"context"
+	"math"
 	"slices"
 	"sort"
 	"strconv"
@@ -14,8 +15,7 @@ import (
 
 const (
 	defaultLimit = 100
-	// fewEnough is how many candidates are looked at one by one; with more, traces are walked in the order asked for
-	// until enough are found, which then happens soon.
+	// fewEnough bounds the candidates that are looked at one by one.
 	fewEnough = 20_000
 	// shapesToTry bounds the shapes of a segment that are decided beforehand.
 	shapesToTry = 4096
@@ -114,7 +114,9 @@ func (s *Store) candidates(m *matcher) (slots []uint32, few bool) {
 			slots = append(slots, slot)
 		}
 	}
-	budget := int64(fewEnough)
+	// Looking at c candidates one by one costs about as much as walking c of all n traces in the order asked for; that
+	// walk meets the limit after about limit*n/c traces. The two are equal where c is the root of limit*n.
+	budget := min(max(int64(math.Sqrt(float64(m.q.Limit)*float64(s.traces.live))), 1000), fewEnough)
 	if m.tags != nil {
 		for _, c := range m.tags.Must() {
 			if hi, lo, ok := parseUUID(c.Value); ok && c.Equal && c.Key == requestIDTag {
