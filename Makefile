@@ -67,3 +67,7 @@ push: ## Build every image for amd64 and arm64 with SBOM and provenance, and pus
 security: ## Look for known vulnerabilities, and check the hardened manifests.
 	@govulncheck -version >/dev/null 2>&1 && { out=$$(govulncheck ./... 2>&1) && echo "$$out" | tail -2 || { grep -q 'fetching vulnerabilities\|no such host\|connection refused\|i/o timeout\|403' <<<"$$out" && echo "govulncheck: its database cannot be reached from here, skipped" || { echo "$$out"; exit 1; }; }; } || echo "govulncheck is not installed: go install golang.org/x/vuln/cmd/govulncheck@latest"
 	go test ./deploy/kubernetes/...
+
+.PHONY: envoy-config
+envoy-config: ## Write deploy/envoy, the configuration of the Envoys that docker-compose.yaml runs.
+	go run ./cmd/bookinfo envoy-config --compose deploy/envoy

@@ -1,5 +1,5 @@
 // Package compose writes what the real Envoys of docker-compose.yaml are configured with: one file for each workload and
-// format of trace headers, and the families of headers that go with the format. The files are committed under
+// format of trace headers, and what the applications and the stand-in for Envoy need to agree with them. The files are committed under
 // deploy/envoy; `bookinfo envoy-config --compose` writes them anew.
 package compose
 
@@ -52,13 +52,14 @@ type format struct {
 	name      string
 	collector string // of the console
 	forward   string // FORWARD_HEADERS of the applications
+	sidecar   string // flag of the stand-in for the collector
 }
 
 func formats() []format {
 	return []format{
-		{"b3", "console:9411", "request-id,client-trace-id,b3,b3-single"},
-		{"b3+w3c", "console:9411", "request-id,client-trace-id,b3,b3-single,w3c,baggage"},
-		{"w3c", "console:4317", "request-id,client-trace-id,w3c,baggage"},
+		{"b3", "console:9411", "request-id,client-trace-id,b3,b3-single", "zipkin"},
+		{"b3+w3c", "console:9411", "request-id,client-trace-id,b3,b3-single,w3c,baggage", "zipkin"},
+		{"w3c", "console:4317", "request-id,client-trace-id,w3c,baggage", "otlp"},
 	}
 }
 
@@ -83,6 +84,7 @@ func Files(rules []mesh.File) (map[string][]byte, error) {
 	files := make(map[string][]byte)
 	for _, f := range formats() {
 		files[f.name+"/forward.env"] = []byte(header + "FORWARD_HEADERS=" + f.forward + "\n")
+		files[f.name+"/sidecar.yaml"] = fmt.Appendf(nil, "%sformat: %s\n%s: http://%s\nflush-interval: %s\n", header, f.name, f.sidecar, f.collector, flushInterval)
 		for _, w := range s.Workloads {
 			data, err := configuration(s, w, f)
 			if err != nil {
