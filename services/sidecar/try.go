@@ -7,7 +7,6 @@ import (
 	"net/http"
 	"os"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	"example.com/bookinfo/services/sidecar/upstream"
@@ -244,8 +243,7 @@ func (t *attempt) ended(err error) (out outcome, over bool) {
 	if wire.IsProtocol(err) {
 		return outcome{reset: "protocol error", flag: "UPE"}, true
 	}
-	t.raced = t.conn.Reused && len(t.conn.R.Buffered()) == 0 &&
-		(errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE))
+	t.raced = t.conn.Unread(err)
 	return outcome{reset: "connection termination", flag: "UC"}, true
 }
 

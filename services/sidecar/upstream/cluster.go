@@ -49,7 +49,7 @@ func NewCluster(r *route.Cluster, before *Cluster) *Cluster {
 		c.total += weight(h)
 	}
 	if r.Balancer.Kind == route.RingHash || r.Balancer.Kind == route.Maglev {
-		c.ring = newRing(c.hosts, max(r.Balancer.MinimumRingSize, uint64(len(c.hosts))*40))
+		c.ring = newRing(c.hosts)
 	}
 	return c
 }

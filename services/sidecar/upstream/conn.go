@@ -3,6 +3,7 @@ package upstream
 
 import (
 	"errors"
+	"io"
 	"net"
 	"os"
 	"strings"
@@ -63,6 +64,22 @@ func (c *Conn) alive() bool {
 		return true
 	}
 	return c.raw.Read(c.peek) == nil && c.open
+}
+
+// Unread tells whether err, of reading an answer over a kept connection, shows that the endpoint had closed it before
+// it saw the request: its system answers data for a closed socket with a reset. An end without one means that the
+// endpoint read the request and hung up.
+func (c *Conn) Unread(err error) bool {
+	switch {
+	case !c.Reused || len(c.R.Buffered()) > 0:
+		return false
+	case errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE):
+		return true
+	case !errors.Is(err, io.EOF) || c.raw == nil:
+		return false
+	}
+	refused := false
+	return c.raw.Control(func(fd uintptr) { refused = refusedData(fd) }) == nil && refused
 }
 
 // Release gives the connection back for the next exchange. The exchange must have read the whole answer.

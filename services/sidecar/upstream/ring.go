@@ -13,19 +13,18 @@ type ringPoint struct {
 	host *Host
 }
 
-// newRing places every host about size/len(hosts) times, in proportion to its weight, so that the loss of one moves
-// only its own keys.
-func newRing(hosts []*Host, size uint64) []ringPoint {
-	if len(hosts) == 0 {
-		return nil
-	}
-	var total uint64
-	for _, h := range hosts {
-		total += weight(h)
-	}
+// How often a host stands on the ring, for each unit of its weight and at most.
+const (
+	pointsPerWeight = 256
+	maxPoints       = 16 * pointsPerWeight
+)
+
+// newRing places every host in proportion to its weight. Its places depend on nothing but itself, so that the loss of a
+// host moves only that host's keys. (Envoy fills a ring of a given size, which moves a few others.)
+func newRing(hosts []*Host) []ringPoint {
 	var ring []ringPoint
 	for _, h := range hosts {
-		for i := range max(size*weight(h)/total, 1) {
+		for i := range min(pointsPerWeight*weight(h), maxPoints) {
 			ring = append(ring, ringPoint{route.HashString(h.Endpoint.Address + "_" + strconv.FormatUint(i, 10)), h})
 		}
 	}
