@@ -45,6 +45,10 @@ bench: ## Measure what the services cost: processor time, latency, memory, time 
 bench-proxy: ## Measure the sidecar against no proxy, ReverseProxy and a real Envoy, interleaved.
 	@go run ./services/sidecar/bench
 
+.PHONY: soak
+soak: ## Ten minutes of load on sidecars while the collector and the application come and go; fails if a request is lost.
+	@go run ./services/sidecar/soak
+
 .PHONY: lint
 lint: ## Check formatting, go vet, golangci-lint and known vulnerabilities.
 	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { echo "not gofmt-ed:"; gofmt -l $$(git ls-files '*.go'); exit 1; }
