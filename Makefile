@@ -37,6 +37,10 @@ test: ## Run all tests, shuffled and with the race detector; names what it skips
 bench-console: ## Measure the console: CPU and memory for each span, time of queries; ARGS="-large 5000000" for more spans.
 	@go run ./services/console/bench $(ARGS)
 
+.PHONY: bench-pages
+bench-pages: ## Measure the pages in a real browser: first row, frames while scrolling, bytes.
+	@go test -run '^$$' -bench 'TracePage|PageBytes' -benchtime 3x -timeout 20m ./services/console/web
+
 .PHONY: bench
 bench: ## Measure what the services cost: processor time, latency, memory, time to start.
 	@go run ./internal/bench

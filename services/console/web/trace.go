@@ -22,7 +22,7 @@ import (
 // has for one without scripts.
 const (
 	rendered  = 60
-	pageRows  = 500
+	pageRows  = 200
 	foldAt    = 6
 	fragments = 12
 )

@@ -32,6 +32,7 @@ class Waterfall {
     this.fromAddress();
     this.listen();
     root.dataset.ready = "1";
+    performance.mark("waterfall");
   }
 
   // take sets the tree; on later calls what was collapsed and chosen stays, by span id.
