@@ -13,6 +13,11 @@ import (
 // answerLocally sends an answer of the proxy's own, as Envoy's sendLocalReply forms it: a body makes it text/plain, a
 // gRPC call gets its status in the header. first are fields that stand before the others.
 func (x *exchange) answerLocally(status int, text string, first ...header.Field) {
+	// Nobody will read the request's body any more. What came with the head is thrown away; if more is to come, the
+	// connection ends, and the answer must say so, or the client sends its next request into nowhere.
+	if _, ok := x.body.Ready(); !ok && !x.http2 {
+		x.close, x.unread = true, true
+	}
 	fields := append(x.resp.Fields[:0], first...)
 	body := text
 	switch {

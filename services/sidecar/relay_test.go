@@ -387,6 +387,28 @@ func TestIdleConnectionsThatEnd(t *testing.T) {
 	}
 }
 
+// TestAnswerWithoutTheBody: an answer of the proxy's own to a request with a body leaves the connection fit for the next
+// request, or says that it is not.
+func TestAnswerWithoutTheBody(t *testing.T) {
+	b := newBench(t)
+	nc, br := dialTo(t, to(t, b.refused))
+	for range 3 {
+		io.WriteString(nc, "POST / HTTP/1.1\r\nhost: s\r\ncontent-length: 5\r\n\r\nhello")
+		if g, _ := readResponse(br, false); g.status() != 503 {
+			t.Fatalf("answer %+v", g)
+		}
+	}
+	io.WriteString(nc, "POST / HTTP/1.1\r\nhost: s\r\ncontent-length: 100000\r\n\r\nhello")
+	g, _ := readResponse(br, false)
+	closing := false
+	for _, h := range g.Headers {
+		closing = closing || h[0] == "connection" && h[1] == "close"
+	}
+	if g.status() != 503 || !closing {
+		t.Errorf("with most of the body to come: %+v, want an answer that ends the connection", g)
+	}
+}
+
 // TestEarlyAnswer: an endpoint that answers before it read a long request is heard, and the connection ends.
 func TestEarlyAnswer(t *testing.T) {
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
