@@ -15,6 +15,7 @@ import (
 
 	"example.com/bookinfo/services/console/query"
 	"example.com/bookinfo/services/console/span"
+	"example.com/bookinfo/services/console/store"
 )
 
 type traceID = span.TraceID
@@ -32,8 +33,8 @@ func (c *Console) handler() (http.Handler, error) {
 	r := chi.NewRouter()
 	r.Use(http.NewCrossOriginProtection().Handler)
 
-	r.Post("/api/v2/spans", c.receiver.ZipkinV2)
-	r.Post("/api/v1/spans", c.receiver.ZipkinV1)
+	r.Post("/api/v2/spans", c.taking(c.receiver.ZipkinV2))
+	r.Post("/api/v1/spans", c.taking(c.receiver.ZipkinV1))
 	r.Get("/livez", c.livez)
 	r.Get("/readyz", c.readyz)
 	r.Get("/health", c.zipkinHealth)
@@ -41,7 +42,8 @@ func (c *Console) handler() (http.Handler, error) {
 	r.Group(func(r chi.Router) {
 		r.Use(guard.handler)
 		r.Get("/metrics", promhttp.HandlerFor(c.registry, promhttp.HandlerOpts{}).ServeHTTP)
-		(&query.API{Backend: c.Backend(), Admin: c.Admin(), Now: c.cfg.Now, Import: c.receiver.Import, Examine: c.clinic.Examine}).Routes(r)
+		p := c.parts()
+		(&query.API{Backend: p.Backend, Admin: p.Admin, Now: p.Now, Import: p.Import, Examine: p.Examine, Note: p.Note}).Routes(r)
 		r.Handle("/*", pages)
 	})
 	return r, nil
@@ -51,7 +53,7 @@ func (c *Console) handler() (http.Handler, error) {
 func (c *Console) otlpHandler() http.Handler {
 	r := chi.NewRouter()
 	r.Use(http.NewCrossOriginProtection().Handler)
-	r.Post("/v1/traces", c.receiver.OTLPHTTP)
+	r.Post("/v1/traces", c.taking(c.receiver.OTLPHTTP))
 	r.Get("/livez", c.livez)
 	r.Get("/readyz", c.readyz)
 	return r
@@ -63,7 +65,10 @@ func (c *Console) pages() (http.Handler, error) {
 			http.Error(w, "this console was started without pages", http.StatusNotFound)
 		}), nil
 	}
-	p := Parts{Backend: c.Backend(), Admin: c.Admin(), Import: c.receiver.Import, Examine: c.clinic.Examine, Log: c.cfg.Log, Now: c.cfg.Now}
+	p := c.parts()
+	if !c.takes() {
+		return c.cfg.Pages(p)
+	}
 	if c.URL != "" {
 		p.Zipkin = c.URL + "api/v2/spans"
 	}
@@ -77,6 +82,18 @@ func (c *Console) pages() (http.Handler, error) {
 		p.OTLPGRPC = dialable(c.OTLPGRPC)
 	}
 	return c.cfg.Pages(p)
+}
+
+// parts is what pages and APIs have in common.
+func (c *Console) parts() Parts {
+	p := Parts{Backend: c.Backend(), Admin: c.Admin(), Import: c.receiver.Import, Examine: c.clinic.Examine, Log: c.cfg.Log, Now: c.cfg.Now}
+	if c.cfg.Backend != nil {
+		p.Note = c.cfg.Backend.Note()
+		if c.forwards == nil {
+			p.Import = nil
+		}
+	}
+	return p
 }
 
 func (c *Console) livez(w http.ResponseWriter, _ *http.Request) { _, _ = fmt.Fprintln(w, "ok") }
@@ -200,20 +217,26 @@ func (g gauges) Collect(ch chan<- prometheus.Metric) {
 		ch <- prometheus.MustNewConstMetric(gauge(name, help), t, float64(v))
 	}
 	s, u := g.c.store.Stats(), g.c.account.Usage()
+	if g.c.cfg.Backend == nil {
+		g.held(send, s)
+	}
+	send(prometheus.GaugeValue, "quota_spans", "Daily quota in spans, 0 for none.", u.QuotaSpans)
+	send(prometheus.GaugeValue, "quota_bytes", "Daily quota in bytes, 0 for none.", u.QuotaBytes)
+	send(prometheus.GaugeValue, "quota_used_spans", "Spans taken in today.", u.Spans)
+	send(prometheus.GaugeValue, "quota_used_bytes", "Bytes taken in today.", u.Bytes)
+	if j := g.c.journal; j != nil {
+		lost, err := j.Broken()
+		send(prometheus.GaugeValue, "journal_bytes", "Size of the journal.", j.Bytes())
+		send(prometheus.GaugeValue, "journal_broken", "1 while the journal cannot be written.", int64(b2i(err != nil)))
+		send(prometheus.CounterValue, "journal_posts_missing_total", "Posts that are in memory alone because the journal could not be written.", lost)
+	}
+}
+
+func (g gauges) held(send func(t prometheus.ValueType, name, help string, v int64), s store.Stats) {
 	send(prometheus.GaugeValue, "spans", "Spans held.", s.Spans)
 	send(prometheus.GaugeValue, "traces", "Traces held.", s.Traces)
 	send(prometheus.GaugeValue, "store_bytes", "Memory that the store holds, by its own count.", s.Bytes)
 	send(prometheus.GaugeValue, "store_max_bytes", "Memory that the store may hold.", s.MaxBytes)
 	send(prometheus.CounterValue, "spans_evicted_total", "Spans evicted to stay within the memory limit.", s.Evicted)
 	send(prometheus.CounterValue, "spans_duplicate_total", "Spans that came again and were not stored again.", s.Duplicates)
-	send(prometheus.GaugeValue, "quota_spans", "Daily quota in spans, 0 for none.", u.QuotaSpans)
-	send(prometheus.GaugeValue, "quota_bytes", "Daily quota in bytes, 0 for none.", u.QuotaBytes)
-	send(prometheus.GaugeValue, "quota_used_spans", "Spans taken in today.", u.Spans)
-	send(prometheus.GaugeValue, "quota_used_bytes", "Bytes taken in today.", u.Bytes)
-	if j := g.c.journal; j != nil {
-		err, lost := j.Broken()
-		send(prometheus.GaugeValue, "journal_bytes", "Size of the journal.", j.Bytes())
-		send(prometheus.GaugeValue, "journal_broken", "1 while the journal cannot be written.", int64(b2i(err != nil)))
-		send(prometheus.CounterValue, "journal_posts_missing_total", "Posts that are in memory alone because the journal could not be written.", lost)
-	}
 }

@@ -115,7 +115,7 @@ func (n exists) match(get Lookup) bool   { _, ok := get(n.key); return ok }
 func (n *compare) match(get Lookup) bool { v, ok := get(n.key); return ok && n.holds(v) }
 
 func (n *compare) holds(v string) bool {
-	c := 0
+	var c int
 	if n.numeric {
 		number, err := strconv.ParseFloat(v, 64)
 		if err != nil {

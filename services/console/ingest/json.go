@@ -233,13 +233,12 @@ func (p *scanner) number() string {
 
 // integer reads a whole number, also one in quotes as some senders write large ones.
 func (p *scanner) integer(least, most int64) int64 {
+	quoted := p.peek() == '"'
 	at := p.i
 	var s string
-	if p.peek() == '"' {
-		at = p.i
+	if quoted {
 		s = p.text()
 	} else {
-		at = p.i
 		s = p.number()
 	}
 	if p.err != nil {

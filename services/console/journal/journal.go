@@ -306,11 +306,11 @@ func (j *Journal) rotate() error {
 	return nil
 }
 
-// Broken is why the journal does not write at the moment, nil when it does, and how many posts are in memory alone.
-func (j *Journal) Broken() (error, int64) {
+// Broken is how many posts are in memory alone, and why the journal does not write at the moment, nil when it does.
+func (j *Journal) Broken() (lost int64, err error) {
 	j.io.Lock()
 	defer j.io.Unlock()
-	return j.broken, j.lost
+	return j.lost, j.broken
 }
 
 // Bytes is the size of the files.

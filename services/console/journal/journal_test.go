@@ -173,13 +173,13 @@ func TestDiskFull(t *testing.T) {
 	for i := range 20 {
 		j.Append(Frame{Body: fmt.Sprintf("post %d of those that fill the disk", i)})
 		j.Sync()
-		if err, _ := j.Broken(); err == nil {
+		if _, err := j.Broken(); err == nil {
 			written++
 		} else if !errors.Is(err, syscall.ENOSPC) {
 			t.Fatal(err)
 		}
 	}
-	if _, lost := j.Broken(); written == 0 || lost != int64(20-written) {
+	if lost, _ := j.Broken(); written == 0 || lost != int64(20-written) {
 		t.Errorf("%d written, %d in memory alone", written, lost)
 	}
 	if strings.Count(said.String(), "cannot be written") != 1 {
@@ -190,7 +190,7 @@ func TestDiskFull(t *testing.T) {
 	j.retryAt = time.Time{}
 	j.Append(Frame{Body: "after"})
 	j.Sync()
-	if err, _ := j.Broken(); err != nil {
+	if _, err := j.Broken(); err != nil {
 		t.Error(err)
 	}
 	if err := j.Close(); err != nil {

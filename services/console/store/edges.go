@@ -29,7 +29,8 @@ func (s *Store) findKin(slot uint32, sp *span.Span, start int64) (twice bool) {
 	id, parent, dur := uint64(sp.ID), uint64(sp.ParentID), int64(max(sp.Duration, 0))
 	k := &s.kin
 	look := func(g *segment, rec *record) bool {
-		if rec.id == id {
+		switch rec.id {
+		case id:
 			sh := &g.shapes[rec.shape]
 			if rec.start == start && rec.dur == dur && rec.parent == parent && sh.kind == sp.Kind &&
 				sh.shared == sp.Shared && g.text(sh.app) == sp.Service {
@@ -37,7 +38,7 @@ func (s *Store) findKin(slot uint32, sp *span.Span, start int64) (twice bool) {
 				return false
 			}
 			k.sameID = append(k.sameID, relative{g, *rec})
-		} else if rec.id == parent {
+		case parent:
 			k.parents = append(k.parents, relative{g, *rec})
 		}
 		if rec.parent == id {
