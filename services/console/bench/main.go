@@ -44,7 +44,7 @@ const clockTicks = 100
 
 func run(ctx context.Context, args []string, out io.Writer) error {
 	f := flag.NewFlagSet("bench", flag.ContinueOnError)
-	spans := f.Int("spans", 250_000, "spans of each run")
+	spans := f.Int("spans", 200_000, "spans of each run")
 	large := f.Int("large", 0, "spans of a further run that looks whether costs stay flat, such as 5000000")
 	prebuilt := f.String("binary", "", "console to measure instead of the one built from here")
 	only := f.String("only", "", "only runs whose name holds this text")
