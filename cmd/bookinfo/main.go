@@ -59,6 +59,10 @@ func run(ctx context.Context, args []string, lookup settings.Lookup, stdout, std
 	if name == "help" || name == "-h" || name == "--help" {
 		return help(stdout)
 	}
+	if name == "--version" || name == "version" {
+		_, err := fmt.Fprintln(stdout, "bookinfo", server.Version())
+		return err
+	}
 	for _, c := range commands() {
 		if c.name == name {
 			err := c.run(ctx, call{args[1:], lookup, stdout, stderr})
@@ -77,7 +81,7 @@ func help(w io.Writer) error {
 	for _, c := range commands() {
 		fmt.Fprintf(table, "  %s\t%s\n", c.name, c.about)
 	}
-	fmt.Fprintf(table, "\nbookinfo COMMAND -h explains one.\n")
+	fmt.Fprintf(table, "\nbookinfo COMMAND -h explains one; bookinfo --version prints the version.\n")
 	return table.Flush()
 }
 

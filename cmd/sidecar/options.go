@@ -155,7 +155,10 @@ func (o *options) flags(stdout io.Writer) *flag.FlagSet {
 func help(fs *flag.FlagSet, w io.Writer) {
 	fmt.Fprintf(w, `sidecar stands in for a mesh's proxy: it makes the spans and the trace headers that Envoy makes under Istio.
 
-Usage: sidecar --service NAME [flags]
+Usage:
+  sidecar --service NAME [flags]
+  sidecar health [--admin ADDR]     ask the running sidecar; exit 0 when it is ready, 1 when it is not
+  sidecar --version                 alone: print the version of this program
 
 When it listens it prints one line, for example
 {"inbound":"127.0.0.1:40001","outbound":"127.0.0.1:40002","admin":"127.0.0.1:40003"};

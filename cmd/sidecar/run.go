@@ -27,6 +27,12 @@ import (
 
 // run starts the sidecar that args describe and ends with ctx.
 func run(ctx context.Context, args []string, getenv func(string) string, stdout, stderr io.Writer) (err error) {
+	switch {
+	case len(args) > 0 && args[0] == "health":
+		return health(ctx, args[1:])
+	case len(args) == 1 && args[0] == "--version":
+		return printVersion(stdout)
+	}
 	o, err := parse(args, stdout)
 	if errors.Is(err, flag.ErrHelp) {
 		return nil

@@ -199,12 +199,16 @@ Settings (environment variables, with their defaults):
 	return p.Env.WriteHelp(p.Stdout)
 }
 
-// version is set by the linker (-X); without that it is empty.
-var version string
+// version and revision are set by the linker (-X); without that they are empty.
+var version, revision string
 
-// Version names what the program was built from: the release, or else the commit, and the version of Go.
+// Version names what the program was built from: the release and its commit, as far as they are known, and the version
+// of Go.
 func Version() string {
 	v := version
+	if revision != "" {
+		v = cmp.Or(v, "dev") + " (" + revision + ")"
+	}
 	if info, ok := debug.ReadBuildInfo(); ok && v == "" {
 		v = info.Main.Version
 		for _, s := range info.Settings {
