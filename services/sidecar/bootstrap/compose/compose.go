@@ -12,6 +12,9 @@ import (
 
 	admin "github.com/envoyproxy/go-control-plane/envoy/config/bootstrap/v3"
 	cluster "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
+	common "github.com/envoyproxy/go-control-plane/envoy/extensions/clusters/common/dns/v3"
+	dns "github.com/envoyproxy/go-control-plane/envoy/extensions/clusters/dns/v3"
+	"google.golang.org/protobuf/types/known/anypb"
 	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/structpb"
 	"sigs.k8s.io/yaml"
@@ -83,7 +86,8 @@ func Files(rules []mesh.File) (map[string][]byte, error) {
 	s := m.Snapshot()
 	files := make(map[string][]byte)
 	for _, f := range formats() {
-		files[f.name+"/forward.env"] = []byte(header + "FORWARD_HEADERS=" + f.forward + "\n")
+		// One that the shell sets goes before that of the format.
+		files[f.name+"/forward.env"] = []byte(header + "FORWARD_HEADERS=${FORWARD_HEADERS:-" + f.forward + "}\n")
 		files[f.name+"/sidecar.yaml"] = fmt.Appendf(nil, "%sformat: %s\n%s: http://%s\nflush-interval: %s\n", header, f.name, f.sidecar, f.collector, flushInterval)
 		for _, w := range s.Workloads {
 			data, err := configuration(s, w, f)
@@ -149,7 +153,9 @@ func configuration(s *mesh.Snapshot, w *mesh.Workload, f format) ([]byte, error)
 		return nil, err
 	}
 	for _, c := range written.StaticResources.Clusters {
-		resolve(c)
+		if err := resolve(c); err != nil {
+			return nil, err
+		}
 	}
 	if err := flush(written); err != nil {
 		return nil, err
@@ -162,17 +168,24 @@ func configuration(s *mesh.Snapshot, w *mesh.Workload, f format) ([]byte, error)
 }
 
 // resolve has Envoy ask DNS for endpoints that are names.
-func resolve(c *cluster.Cluster) {
+func resolve(c *cluster.Cluster) error {
+	named := false
 	for _, locality := range c.GetLoadAssignment().GetEndpoints() {
 		for _, e := range locality.GetLbEndpoints() {
-			host := e.GetEndpoint().GetAddress().GetSocketAddress().GetAddress()
-			if _, err := netip.ParseAddr(host); err != nil {
-				c.ClusterDiscoveryType = &cluster.Cluster_Type{Type: cluster.Cluster_STRICT_DNS}
-				c.DnsRefreshRate = durationpb.New(refresh)
-				c.DnsLookupFamily = cluster.Cluster_V4_PREFERRED
-			}
+			_, err := netip.ParseAddr(e.GetEndpoint().GetAddress().GetSocketAddress().GetAddress())
+			named = named || err != nil
 		}
 	}
+	if !named {
+		return nil
+	}
+	config, err := anypb.New(&dns.DnsCluster{
+		DnsRefreshRate: durationpb.New(refresh), DnsLookupFamily: common.DnsLookupFamily_V4_PREFERRED,
+	})
+	c.ClusterDiscoveryType = &cluster.Cluster_ClusterType{ClusterType: &cluster.Cluster_CustomClusterType{
+		Name: "envoy.cluster.dns", TypedConfig: config,
+	}}
+	return err
 }
 
 // flush sets how often spans are sent, by the runtime keys that Envoy's tracers read.
