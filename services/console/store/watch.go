@@ -41,9 +41,9 @@ func (s *Store) Subscribe(ctx context.Context, f func(span.TraceID)) {
 			case <-tick.C:
 			}
 			w.mu.Lock()
-			changed := w.changed
-			if len(changed) > 0 {
-				w.changed = map[span.TraceID]struct{}{}
+			var changed map[span.TraceID]struct{}
+			if len(w.changed) > 0 {
+				changed, w.changed = w.changed, map[span.TraceID]struct{}{}
 			}
 			w.mu.Unlock()
 			for id := range changed {
