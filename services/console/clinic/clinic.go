@@ -16,6 +16,9 @@ import (
 
 // Clinic examines traces. Create it by New.
 type Clinic struct {
+	// AtOnce is how many traces one search examines; the others have their turn later. Set it before the first use.
+	AtOnce int
+
 	backend backend.Backend
 	now     func() time.Time
 	settle  time.Duration
@@ -38,7 +41,7 @@ const (
 	maxWaiting   = 50_000
 	maxFragments = 24              // traces that one request may have fallen into
 	lookBehind   = 2 * time.Minute // how long before a fragment the request that caused it may have begun
-	atOnce       = 40              // traces that one search examines, the others have their turn later
+	atOnce       = 40              // AtOnce of a backend that answers from its own memory
 )
 
 // New returns a Clinic over b. settle is how long after a trace's last span it counts as whole; 0 is doctor.Settle.
@@ -47,20 +50,23 @@ func New(b backend.Backend, now func() time.Time, settle time.Duration) *Clinic 
 		settle = doctor.Settle
 	}
 	return &Clinic{
-		backend: b, now: now, settle: settle, memory: newMemory(),
+		AtOnce: atOnce, backend: b, now: now, settle: settle, memory: newMemory(),
 		records: map[span.TraceID]record{}, waiting: map[span.TraceID]time.Time{},
 	}
 }
 
-// Run examines each trace some time after it changed, until ctx ends. tick says when to look; time.Tick fits.
-func (c *Clinic) Run(ctx context.Context, admin backend.Admin, tick <-chan time.Time) {
-	admin.Subscribe(ctx, func(id span.TraceID) {
-		c.mu.Lock()
-		defer c.mu.Unlock()
-		if len(c.waiting) < maxWaiting {
-			c.waiting[id] = c.now()
-		}
-	})
+// Run examines each trace some time after it changed, until ctx ends. subscribe tells of changes; with nil, only those
+// that a search left over are examined. tick says when to look; time.Tick fits.
+func (c *Clinic) Run(ctx context.Context, subscribe func(context.Context, func(span.TraceID)), tick <-chan time.Time) {
+	if subscribe != nil {
+		subscribe(ctx, func(id span.TraceID) {
+			c.mu.Lock()
+			defer c.mu.Unlock()
+			if len(c.waiting) < maxWaiting {
+				c.waiting[id] = c.now()
+			}
+		})
+	}
 	for {
 		select {
 		case <-ctx.Done():
@@ -77,7 +83,10 @@ func (c *Clinic) examineSettled(ctx context.Context) {
 	c.mu.Lock()
 	for id, changed := range c.waiting {
 		if now.Sub(changed) >= c.settle {
-			settled = append(settled, id)
+			// One that is left out is examined when a search shows it.
+			if len(settled) < perTick {
+				settled = append(settled, id)
+			}
 			delete(c.waiting, id)
 		}
 	}
@@ -221,7 +230,7 @@ func (e examined) Search(ctx context.Context, q backend.Query) (backend.Result, 
 	if err != nil {
 		return result, err
 	}
-	budget := atOnce
+	budget := e.clinic.AtOnce
 	for i := range result.Traces {
 		t := &result.Traces[i]
 		t.Findings, err = e.clinic.kindsOf(ctx, t, &budget)
