@@ -37,11 +37,11 @@ type record struct {
 
 const (
 	maxRecords   = 50_000
-	maxExamined  = 3_000 // spans of one request; the time that the doctor takes grows with their square
 	maxWaiting   = 50_000
 	maxFragments = 24              // traces that one request may have fallen into
 	lookBehind   = 2 * time.Minute // how long before a fragment the request that caused it may have begun
 	atOnce       = 40              // AtOnce of a backend that answers from its own memory
+	perTick      = 200             // traces that one tick of Run examines
 )
 
 // New returns a Clinic over b. settle is how long after a trace's last span it counts as whole; 0 is doctor.Settle.
@@ -132,9 +132,6 @@ func (c *Clinic) record(ctx context.Context, id span.TraceID, spans []span.Span)
 // Examine says what is wrong with the request that spans belong to. Fragments of it which are missing from spans are
 // fetched. A trace that may still be arriving has no findings.
 func (c *Clinic) Examine(ctx context.Context, spans []span.Span) []doctor.Finding {
-	if len(spans) > maxExamined {
-		return nil
-	}
 	if len(spans) == 0 || c.arriving(spans) {
 		return nil
 	}

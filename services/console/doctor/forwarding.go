@@ -118,6 +118,7 @@ func sameRequestID(a, b string) bool {
 // silence looks for applications below which nothing came although they always call others: the application denied
 // sampling, or sent a context that no proxy can read, so that none of them reports.
 func (r *request) silence() {
+	r.explain()
 	for application, servers := range r.servers {
 		for _, i := range servers {
 			s := &r.spans[i]
@@ -140,16 +141,19 @@ func (r *request) silence() {
 }
 
 // rootsDuring reports whether a call of the application that lost its context explains why its SERVER span has no
-// children.
-func (r *request) rootsDuring(server int) bool {
-	m := &r.spans[server]
+// children: one that belongs to the same request elsewhere.
+func (r *request) rootsDuring(server int) bool { return r.explained[server] }
+
+// explain notes the SERVER spans during which calls were made that hang elsewhere.
+func (r *request) explain() {
+	r.explained = make([]bool, len(r.spans))
 	for i := range r.spans {
-		s := &r.spans[i]
-		if s.Service == m.Service && s.Kind != span.KindServer && samePlace(s, m) && (within(s, m) || s.RequestID() != "" && s.RequestID() == m.RequestID()) {
-			return true
+		if s := &r.spans[i]; s.Kind != span.KindServer {
+			if server, _, _ := r.served(i); server >= 0 && r.parent(i) != server {
+				r.explained[server] = true
+			}
 		}
 	}
-	return false
 }
 
 // missingServers: a call that was answered by an application which reports its requests otherwise.

@@ -13,8 +13,12 @@ type request struct {
 	spans        []span.Span
 	known        Knowledge
 	byID         map[key][]int
-	children     map[int][]int
+	parents      []int // see parent
+	children     [][]int
 	servers      map[string][]int // SERVER spans by application, by start
+	requests     map[call]int     // the first SERVER span of an application with an x-request-id
+	under        map[below]int    // the first SERVER span of an application below a span
+	explained    []bool           // see explain
 	lastReceived time.Time
 	findings     []Finding
 }
@@ -25,6 +29,17 @@ type key struct {
 	id    span.ID
 }
 
+type call struct{ application, requestID string }
+
+type below struct {
+	parent      int
+	application string
+}
+
+// fewest bounds how many spans are looked at where one usually is enough: spans with one id, SERVER spans around a
+// moment. Whoever sends more of them has a trace that no doctor can tell apart.
+const fewest = 64
+
 func newRequest(spans []span.Span, known Knowledge) *request {
 	if known.Callees == nil {
 		known.Callees = func(*span.Span) []string { return nil }
@@ -34,7 +49,8 @@ func newRequest(spans []span.Span, known Knowledge) *request {
 	}
 	r := &request{
 		spans: slices.Clone(spans), known: known,
-		byID: make(map[key][]int, len(spans)), children: make(map[int][]int, len(spans)), servers: map[string][]int{},
+		byID: make(map[key][]int, len(spans)), parents: make([]int, len(spans)), children: make([][]int, len(spans)),
+		servers: map[string][]int{}, requests: map[call]int{}, under: map[below]int{},
 	}
 	slices.SortStableFunc(r.spans, func(a, b span.Span) int { return a.Start.Compare(b.Start) })
 	for i := range r.spans {
@@ -42,25 +58,40 @@ func newRequest(spans []span.Span, known Knowledge) *request {
 		r.byID[key{s.TraceID.Lo, s.ID}] = append(r.byID[key{s.TraceID.Lo, s.ID}], i)
 		if s.Kind == span.KindServer {
 			r.servers[s.Service] = append(r.servers[s.Service], i)
+			if id := s.RequestID(); id != "" && fromProxy(s) {
+				if _, known := r.requests[call{s.Service, id}]; !known {
+					r.requests[call{s.Service, id}] = i
+				}
+			}
 		}
 		if s.Received.After(r.lastReceived) {
 			r.lastReceived = s.Received
 		}
 	}
 	for i := range r.spans {
-		if p := r.parent(i); p >= 0 && p != i {
-			r.children[p] = append(r.children[p], i)
+		p := r.findParent(i)
+		r.parents[i] = p
+		if p < 0 || p == i {
+			continue
+		}
+		r.children[p] = append(r.children[p], i)
+		if s := &r.spans[i]; s.Kind == span.KindServer {
+			if _, known := r.under[below{p, s.Service}]; !known {
+				r.under[below{p, s.Service}] = i
+			}
 		}
 	}
 	return r
 }
 
-// parent is the index of the span's parent, -1 for a root or where the parent did not come. With a shared Zipkin id
+func (r *request) parent(i int) int { return r.parents[i] }
+
+// findParent is the index of the span's parent, -1 for a root or where the parent did not come. With a shared Zipkin id
 // the client half is the parent of the server half, and the server half that of its children.
-func (r *request) parent(i int) int {
+func (r *request) findParent(i int) int {
 	s := &r.spans[i]
 	if s.Shared {
-		for _, p := range r.byID[key{s.TraceID.Lo, s.ID}] {
+		for _, p := range first(r.byID[key{s.TraceID.Lo, s.ID}]) {
 			if p != i && !r.spans[p].Shared {
 				return p
 			}
@@ -70,13 +101,15 @@ func (r *request) parent(i int) int {
 		return -1
 	}
 	found := -1
-	for _, p := range r.byID[key{s.TraceID.Lo, s.ParentID}] {
+	for _, p := range first(r.byID[key{s.TraceID.Lo, s.ParentID}]) {
 		if found < 0 || r.spans[p].Shared || r.spans[p].Service == s.Service {
 			found = p
 		}
 	}
 	return found
 }
+
+func first(at []int) []int { return at[:min(len(at), fewest)] }
 
 // orphan reports whether the span names a parent that did not come.
 func (r *request) orphan(i int) bool {
@@ -103,17 +136,15 @@ func (r *request) edge(i int) bool {
 // sure is false where several could be it.
 func (r *request) served(i int) (server int, byRequestID, sure bool) {
 	s := &r.spans[i]
+	if c, known := r.requests[call{s.Service, s.RequestID()}]; known && c != i && samePlace(s, &r.spans[c]) {
+		return c, true, true
+	}
 	server = -1
 	candidates := 0
-	for _, c := range r.servers[s.Service] {
-		m := &r.spans[c]
-		if c == i || !samePlace(s, m) || !fromProxy(m) {
-			continue
-		}
-		if id := s.RequestID(); id != "" && id == m.RequestID() {
-			return c, true, true
-		}
-		if within(s, m) {
+	around := r.servers[s.Service]
+	last, _ := slices.BinarySearchFunc(around, s.Start.Add(1), func(c int, t time.Time) int { return r.spans[c].Start.Compare(t) })
+	for _, c := range around[max(0, last-fewest):last] {
+		if m := &r.spans[c]; c != i && within(s, m) && samePlace(s, m) && fromProxy(m) {
 			server = c
 			candidates++
 		}
@@ -185,7 +216,7 @@ func (r *request) add(f Finding) {
 			}
 		}
 		for _, e := range f.Evidence {
-			if !slices.Contains(have.Evidence, e) {
+			if len(have.Evidence) < fewest && !slices.Contains(have.Evidence, e) {
 				have.Evidence = append(have.Evidence, e)
 			}
 		}

@@ -10,13 +10,10 @@ import (
 
 // brokenIDs finds ids that cannot be: cycles, one id twice, two widths of one trace id.
 func (r *request) brokenIDs() {
-	for i := range r.spans {
-		s := &r.spans[i]
-		if s.ParentID == s.ID && !s.Shared || r.ownAncestor(i) {
-			application := s.Service
-			r.add(Finding{Kind: Cycle, Application: application, Headers: []string{"x-b3-spanid", "x-b3-parentspanid"}, Confidence: Certain,
-				Evidence: []Evidence{r.evidence(i)}, Text: fmt.Sprintf("Following parents from %s's span leads back to it.", application)})
-		}
+	for _, i := range r.cycles() {
+		application := r.spans[i].Service
+		r.add(Finding{Kind: Cycle, Application: application, Headers: []string{"x-b3-spanid", "x-b3-parentspanid"}, Confidence: Certain,
+			Evidence: []Evidence{r.evidence(i)}, Text: fmt.Sprintf("Following parents from %s's span leads back to it.", application)})
 	}
 	for _, at := range r.byID {
 		if len(at) < 2 || r.halves(at) {
@@ -48,13 +45,28 @@ func (r *request) brokenIDs() {
 	}
 }
 
-func (r *request) ownAncestor(i int) bool {
-	slow, steps := r.parent(i), 0
-	for slow >= 0 && slow != i && steps <= len(r.spans) {
-		slow = r.parent(slow)
-		steps++
+// cycles are the spans that are their own ancestors. Each span is walked once.
+func (r *request) cycles() []int {
+	const fresh, walking, done = 0, 1, 2
+	state := make([]uint8, len(r.spans))
+	var found, path []int
+	for i := range r.spans {
+		path = path[:0]
+		at := i
+		for at >= 0 && state[at] == fresh {
+			state[at] = walking
+			path = append(path, at)
+			at = r.parents[at]
+		}
+		if at >= 0 && state[at] == walking {
+			found = append(found, path[slices.Index(path, at):]...)
+		}
+		for _, p := range path {
+			state[p] = done
+		}
 	}
-	return slow == i
+	slices.Sort(found)
+	return found
 }
 
 // halves reports whether spans with one id are the client's and the server's half of a call.
@@ -88,24 +100,22 @@ func (r *request) brokenParents() {
 // orphans are the spans, by start, that name one parent which did not come.
 func (r *request) orphans(at []int) {
 	first := at[0]
-	services := 0
+	services := map[string]bool{}
 	own := 0
-	for n, i := range at {
-		if !slices.ContainsFunc(at[:n], func(j int) bool { return r.spans[j].Service == r.spans[i].Service }) {
-			services++
-		}
+	for _, i := range at {
+		services[r.spans[i].Service] = true
 		if s := &r.spans[i]; s.Kind == span.KindClient && !r.edge(i) && len(r.servers[s.Service]) > 0 {
 			own++
 		}
 	}
 	switch {
-	case own == len(at) && services == 1:
+	case own == len(at) && len(services) == 1:
 		// All are calls of one application, whose inbound sidecar reported: the parent is a span of its own.
 		s := &r.spans[first]
 		server, _, _ := r.served(first)
 		f := Finding{Kind: HiddenSpans, Application: s.Service, Caller: r.caller(server), Confidence: Likely,
 			Text: fmt.Sprintf("%s's calls name the parent %s, which nobody reported: a span that the application made itself.", s.Service, s.ParentID)}
-		for _, i := range at {
+		for _, i := range at[:min(len(at), fewest)] {
 			f.Callees = append(f.Callees, nonEmpty(r.callee(i))...)
 			f.Evidence = append(f.Evidence, r.evidence(i))
 		}
@@ -115,7 +125,7 @@ func (r *request) orphans(at []int) {
 		// client's old b3 header instead of the x-b3-* that the one before it wrote (Envoy up to 1.36).
 		f := Finding{Kind: StaleB3, Headers: []string{"b3"}, Confidence: Certain,
 			Text: fmt.Sprintf("%d spans hang under %s, which came from outside, and not under the call that caused them.", len(at)-1, r.spans[first].ParentID)}
-		for _, i := range at[1:] {
+		for _, i := range at[1:min(len(at), fewest)] {
 			if f.Application == "" && !r.edge(i) {
 				f.Application = r.spans[i].Service
 			}
@@ -149,14 +159,11 @@ func (r *request) misplaced(i int) {
 	if parent.Service == s.Service || !fromProxy(parent) {
 		return // the application's own spans lie between
 	}
-	// The sidecar made a SERVER span for this request; the call hangs under something above it.
-	for _, c := range r.servers[s.Service] {
-		m := &r.spans[c]
-		if m.TraceID == s.TraceID && samePlace(s, m) && (r.parent(c) == r.parent(i) || within(s, m)) {
-			r.add(Finding{Kind: WrongParent, Application: s.Service, Caller: r.caller(c), Callees: nonEmpty(r.callee(i)),
-				Headers: []string{"x-b3-spanid"}, Confidence: Certain, Evidence: []Evidence{r.evidence(i), r.evidence(c)},
-				Text: fmt.Sprintf("The call to %s hangs beside the request that caused it: %s sent the id of the span above as x-b3-spanid.", orUnknown(r.callee(i)), s.Service)})
-			return
-		}
+	// The sidecar made a SERVER span for this request, and the call hangs beside it under the span above.
+	c, beside := r.under[below{r.parent(i), s.Service}]
+	if m := &r.spans[c]; beside && samePlace(s, m) {
+		r.add(Finding{Kind: WrongParent, Application: s.Service, Caller: r.caller(c), Callees: nonEmpty(r.callee(i)),
+			Headers: []string{"x-b3-spanid"}, Confidence: Certain, Evidence: []Evidence{r.evidence(i), r.evidence(c)},
+			Text: fmt.Sprintf("The call to %s hangs beside the request that caused it: %s sent the id of the span above as x-b3-spanid.", orUnknown(r.callee(i)), s.Service)})
 	}
 }
