@@ -10,17 +10,21 @@ import (
 	"io"
 	"log/slog"
 	"math"
+	"net/http"
 	"os"
 	"runtime/debug"
 	"strconv"
 	"strings"
 	"time"
 
+	"golang.org/x/net/http/httpguts"
+
 	"example.com/bookinfo/internal/pages"
 	"example.com/bookinfo/internal/server"
 	"example.com/bookinfo/services/console"
 	"example.com/bookinfo/services/console/ingest"
 	"example.com/bookinfo/services/console/journal"
+	"example.com/bookinfo/services/console/remote"
 	"example.com/bookinfo/services/console/store"
 )
 
@@ -102,6 +106,17 @@ func parse(args []string, getenv func(string) string, stdout io.Writer) (*consol
 	f.DurationVar(&cfg.SyncInterval, "sync-interval", journal.DefaultSyncInterval, "how long a span may be in memory alone, with --data-dir")
 	f.Int64Var(&cfg.QuotaSpans, "quota-spans", 0, "spans a day; 0 is no quota")
 	size("quota-bytes", &cfg.QuotaBytes, 0, "`SIZE` of the posts a day; 0 is no quota")
+	from := f.String("backend", "", "`jaeger=URL or zipkin=URL`: read from that engine instead of keeping spans here")
+	header := http.Header{}
+	f.Func("backend-header", "`NAME=VALUE` sent with every question to the backend; repeatable", func(s string) error {
+		name, value, ok := strings.Cut(s, "=")
+		if !ok || name == "" || !httpguts.ValidHeaderFieldName(name) || !httpguts.ValidHeaderFieldValue(value) {
+			return errors.New("want NAME=VALUE")
+		}
+		header.Add(name, value)
+		return nil
+	})
+	f.StringVar(&cfg.ForwardOTLP, "forward-otlp", "", "`URL` of a collector that also gets what is taken in: http://HOST:4318 or grpc://HOST:4317")
 	f.StringVar(&cfg.AuthFile, "auth-file", "", "`FILE` with a line name:bcrypt for each user of pages and APIs (htpasswd -B)")
 	tokenFile := f.String("ingest-token-file", "", "`FILE` with the bearer token that posts of spans must bring; also CONSOLE_INGEST_TOKEN")
 	cert := f.String("tls-cert", "", "`FILE` with the certificate chain (PEM); all listeners then speak TLS")
@@ -137,6 +152,8 @@ func parse(args []string, getenv func(string) string, stdout io.Writer) (*consol
 		return nil, 0, wrong("--max-spans, --max-tags: want at least 1; --max-value: want at least 16")
 	case cfg.Limits.Body == 0 || cfg.Limits.Decoded == 0 || cfg.Limits.Decoded > math.MaxInt32:
 		return nil, 0, wrong("--max-body, --max-decoded: want from 1 byte to 2 GB")
+	case len(header) > 0 && *from == "":
+		return nil, 0, wrong("--backend-header: want it beside --backend")
 	case *drain < 0:
 		return nil, 0, wrong("--drain-delay %s: want 0 or more", *drain)
 	case (*cert == "") != (*key == ""):
@@ -148,6 +165,14 @@ func parse(args []string, getenv func(string) string, stdout io.Writer) (*consol
 			return nil, 0, wrong("--tls-cert: %w", err)
 		}
 		cfg.TLS = &tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12, NextProtos: []string{"h2", "http/1.1"}}
+	}
+	if *from != "" {
+		engine, err := remote.Parse(*from)
+		if err != nil {
+			return nil, 0, wrong("--backend %w", err)
+		}
+		engine.Header, engine.Now = header, time.Now
+		cfg.Backend = remote.New(engine)
 	}
 	cfg.IngestToken = getenv("CONSOLE_INGEST_TOKEN")
 	if *tokenFile != "" {

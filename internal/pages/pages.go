@@ -24,7 +24,7 @@ func Of(p console.Parts) (http.Handler, error) { return With()(p) }
 func With(links ...web.Link) func(console.Parts) (http.Handler, error) {
 	return func(p console.Parts) (http.Handler, error) {
 		config := web.Config{Backend: p.Backend, Admin: p.Admin, Now: p.Now, Log: p.Log, Examine: p.Examine, Import: p.Import,
-			Decide: decide, Links: links}
+			Decide: decide, Links: links, Note: p.Note}
 		for _, e := range []web.Link{{Name: "Zipkin", URL: p.Zipkin}, {Name: "OTLP over HTTP", URL: p.OTLPHTTP}, {Name: "OTLP over gRPC", URL: p.OTLPGRPC}} {
 			if e.URL != "" {
 				config.Endpoints = append(config.Endpoints, e)

@@ -12,7 +12,9 @@ import (
 
 	"example.com/bookinfo/services/console/backend"
 	"example.com/bookinfo/services/console/doctor"
+	"example.com/bookinfo/services/console/forward"
 	"example.com/bookinfo/services/console/ingest"
+	"example.com/bookinfo/services/console/remote"
 	"example.com/bookinfo/services/console/span"
 	"example.com/bookinfo/services/console/store"
 )
@@ -34,6 +36,11 @@ type Config struct {
 	AuthFile string
 	// IngestToken must come with every post as a bearer token; "" asks for none.
 	IngestToken string
+	// Backend is an existing Jaeger or Zipkin from which pages and APIs read; nil keeps spans here. With one, posts of
+	// spans are refused unless ForwardOTLP names where they go.
+	Backend *remote.Backend
+	// ForwardOTLP is the address of a collector that gets what is taken in, as forward.Parse reads it; "" is none.
+	ForwardOTLP string
 	// TLS serves all listeners with that certificate; nil serves plain text.
 	TLS    *tls.Config
 	Limits ingest.Limits
@@ -53,7 +60,10 @@ type Config struct {
 // Parts is what pages are made from.
 type Parts struct {
 	Backend backend.Backend
-	Admin   backend.Admin
+	// Admin is nil when the spans belong to another engine.
+	Admin backend.Admin
+	// Note says what readers should know about the numbers, "" when nothing.
+	Note string
 	// Import takes in a file of spans (OTLP, Zipkin or Jaeger JSON) and tells whose traces they are.
 	Import func(ctx context.Context, file io.Reader) ([]span.TraceID, error)
 	// Examine says what is wrong with the request that spans belong to.
@@ -82,6 +92,14 @@ func (c *Config) check() error {
 	}
 	if c.QuotaSpans < 0 || c.QuotaBytes < 0 {
 		return &ConfigError{"quota", "want 0 for none, or more"}
+	}
+	if c.Backend != nil && c.DataDir != "" {
+		return &ConfigError{"data-dir", "want none with a backend: the spans are kept there"}
+	}
+	if c.ForwardOTLP != "" {
+		if _, err := forward.Parse(c.ForwardOTLP); err != nil {
+			return &ConfigError{"forward-otlp", err.Error()}
+		}
 	}
 	if c.SyncInterval < 0 {
 		return &ConfigError{"sync-interval", "want a positive duration, such as 100ms"}

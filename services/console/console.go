@@ -15,13 +15,16 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/keepalive"
+	"google.golang.org/grpc/status"
 
 	"example.com/bookinfo/internal/server"
 	"example.com/bookinfo/services/console/account"
 	"example.com/bookinfo/services/console/backend"
 	"example.com/bookinfo/services/console/clinic"
+	"example.com/bookinfo/services/console/forward"
 	"example.com/bookinfo/services/console/ingest"
 	"example.com/bookinfo/services/console/journal"
 	"example.com/bookinfo/services/console/store"
@@ -47,6 +50,7 @@ type Console struct {
 	account  *account.Account
 	journal  *journal.Journal
 	receiver *ingest.Receiver
+	forwards *forward.Forwarder // nil when nothing is forwarded
 	clinic   *clinic.Clinic
 	registry *prometheus.Registry
 	draining atomic.Bool
@@ -79,12 +83,12 @@ func Start(ctx context.Context, cfg Config) (_ *Console, err error) {
 		}
 	}()
 	c.store = store.New(store.Options{MaxBytes: cfg.MaxMemory, Now: cfg.Now, Findings: cfg.Findings})
+	c.clinic = clinic.New(c.store, cfg.Now, cfg.Settle)
 	c.account = account.New(account.Options{Now: cfg.Now, Location: cfg.Location, QuotaSpans: cfg.QuotaSpans,
 		QuotaBytes: cfg.QuotaBytes, Held: func() (int64, int64, int64, int64) {
 			s := c.store.Stats()
 			return s.Spans, s.Bytes, s.MaxBytes, s.Evicted
 		}})
-	c.clinic = clinic.New(c.store, cfg.Now, cfg.Settle)
 	c.receiver = &ingest.Receiver{Store: c.store, Account: c.account, Limits: cfg.Limits, Now: cfg.Now,
 		Metrics: ingest.NewMetrics(c.registry), Token: cfg.IngestToken}
 	if cfg.DataDir != "" {
@@ -93,7 +97,13 @@ func Start(ctx context.Context, cfg Config) (_ *Console, err error) {
 		}
 	}
 	c.registry.MustRegister(gauges{c})
+	if cfg.Backend != nil {
+		c.readFrom(ctx, cfg.Backend)
+	}
 	if err := c.listen(ctx); err != nil {
+		return nil, err
+	}
+	if err := c.forward(ctx); err != nil {
 		return nil, err
 	}
 	handler, err := c.handler()
@@ -106,7 +116,11 @@ func Start(ctx context.Context, cfg Config) (_ *Console, err error) {
 	go c.saveRegularly(run)
 	examine := time.NewTicker(examineEvery)
 	context.AfterFunc(run, examine.Stop)
-	go c.clinic.Run(run, c.Admin(), examine.C)
+	subscribe := c.store.Subscribe
+	if cfg.Backend != nil {
+		subscribe = nil // another engine does not tell what changes
+	}
+	go c.clinic.Run(run, subscribe, examine.C)
 	return c, nil
 }
 
@@ -226,8 +240,13 @@ func (c *Console) serve(handler http.Handler) {
 		if c.cfg.TLS != nil {
 			opts = append(opts, grpc.Creds(credentials.NewTLS(c.cfg.TLS)))
 		}
+		opts = append(opts, grpc.UnknownServiceHandler(func(any, grpc.ServerStream) error {
+			return status.Error(codes.Unimplemented, "this console takes opentelemetry.proto.collector.trace.v1.TraceService alone, and with --backend only if it has --forward-otlp")
+		}))
 		c.grpc = grpc.NewServer(opts...)
-		c.receiver.Register(c.grpc)
+		if c.takes() {
+			c.receiver.Register(c.grpc)
+		}
 		go func() { c.ended(c.grpc.Serve(l)) }()
 	}
 }
@@ -247,8 +266,13 @@ func (c *Console) Failed() <-chan error { return c.failed }
 // Backend answers questions about the spans, Admin about the console's own state.
 func (c *Console) Backend() backend.Backend { return c.clinic.Backend() }
 
-// Admin is usage, push log and settings.
-func (c *Console) Admin() backend.Admin { return admin{c.account, c.store} }
+// Admin is usage, push log and settings; nil when the spans belong to another engine.
+func (c *Console) Admin() backend.Admin {
+	if c.cfg.Backend != nil {
+		return nil
+	}
+	return admin{c.account, c.store}
+}
 
 func (c *Console) saveRegularly(ctx context.Context) {
 	defer close(c.saved)
@@ -315,6 +339,9 @@ func (c *Console) Close() error {
 	}
 	c.stop()
 	<-c.saved
+	if c.forwards != nil {
+		errs = append(errs, c.forwards.Close(ctx))
+	}
 	if c.journal != nil {
 		errs = append(errs, c.journal.Close())
 	}
@@ -330,5 +357,8 @@ func (c *Console) abandon() {
 	}
 	if c.journal != nil {
 		_ = c.journal.Close()
+	}
+	if c.forwards != nil {
+		_ = c.forwards.Close(context.Background())
 	}
 }

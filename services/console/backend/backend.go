@@ -213,3 +213,6 @@ type Admin interface {
 
 // ErrUnsupported says that the engine behind cannot answer the question.
 var ErrUnsupported = errors.New("not supported by this backend")
+
+// ErrUnavailable says that the engine behind does not answer, or not as its API says.
+var ErrUnavailable = errors.New("the engine behind this console cannot be asked")

@@ -43,6 +43,14 @@ func numbersOf(n backend.Numbers) numbers {
 	}
 }
 
+// noted adds the note, if there is one, to an answer with numbers.
+func (a *API) noted(answer map[string]any) map[string]any {
+	if a.Note != "" {
+		answer["note"] = a.Note
+	}
+	return answer
+}
+
 type application struct {
 	Name string `json:"name"`
 	numbers
@@ -75,7 +83,7 @@ func (a *API) applications(r *http.Request) (any, error) {
 		}
 		list = append(list, one)
 	}
-	return map[string]any{"applications": list}, nil
+	return a.noted(map[string]any{"applications": list}), nil
 }
 
 type point struct {
@@ -113,7 +121,7 @@ func (a *API) metrics(r *http.Request) (any, error) {
 	for _, f := range found {
 		points = append(points, point{f.Time, numbersOf(f.Numbers)})
 	}
-	return map[string]any{"points": points}, nil
+	return a.noted(map[string]any{"points": points}), nil
 }
 
 type server struct {
@@ -138,7 +146,7 @@ func (a *API) servers(r *http.Request) (any, error) {
 	for _, f := range found {
 		list = append(list, server{f.IP, f.Host, f.Version, numbersOf(f.Numbers), f.LastSeen})
 	}
-	return map[string]any{"servers": list}, nil
+	return a.noted(map[string]any{"servers": list}), nil
 }
 
 func (a *API) names(r *http.Request) (any, error) {
@@ -177,7 +185,7 @@ func (a *API) topology(r *http.Request) (any, error) {
 	for _, e := range found.Edges {
 		edges = append(edges, edge{e.From, e.FromVersion, e.To, e.ToVersion, numbersOf(e.Numbers)})
 	}
-	return map[string]any{"nodes": nodes, "edges": edges}, nil
+	return a.noted(map[string]any{"nodes": nodes, "edges": edges}), nil
 }
 
 type summary struct {

@@ -94,7 +94,7 @@ func (a *API) jaegerTraces(r *http.Request) ([]format.JaegerTrace, error) {
 	if q.Application == "" {
 		p.fail("service", "the name of a service")
 	}
-	q.Tags = p.jaegerTags()
+	q.Tags, q.Status = p.jaegerTags("tag", "tags")
 	if p.err != nil {
 		return nil, p.err
 	}
@@ -116,29 +116,34 @@ func (a *API) jaegerTracesByID(r *http.Request, ids []string) ([]format.JaegerTr
 	return traces, nil
 }
 
-// jaegerTags reads tag=key:value (repeatable) and tags={"key":"value"} into a tag expression.
-func (p *parameters) jaegerTags() string {
+// jaegerTags reads each=key:value (repeatable) and object={"key":"value"} into a tag expression. error=true is how
+// Jaeger asks for failed spans, whether they have that tag or OTLP's status.
+func (p *parameters) jaegerTags(each, object string) (expression, status string) {
 	tags := map[string]string{}
-	for _, tag := range p.values["tag"] {
+	for _, tag := range p.values[each] {
 		key, value, ok := strings.Cut(tag, ":")
 		if !ok {
-			p.err = badParameter("tag", tag, "key:value")
-			return ""
+			p.err = badParameter(each, tag, "key:value")
+			return "", ""
 		}
 		tags[key] = value
 	}
-	if text := p.text("tags"); text != "" {
+	if text := p.text(object); text != "" {
 		if err := json.Unmarshal([]byte(text), &tags); err != nil {
-			p.fail("tags", `an object of text values, such as {"http.status_code":"500"}`)
-			return ""
+			p.fail(object, `an object of text values, such as {"http.status_code":"500"}`)
+			return "", ""
 		}
+	}
+	if tags["error"] == "true" {
+		status = "error"
+		delete(tags, "error")
 	}
 	terms := make([]string, 0, len(tags))
 	for key, value := range tags {
 		terms = append(terms, tagEquals(key, value))
 	}
 	sort.Strings(terms)
-	return strings.Join(terms, " and ")
+	return strings.Join(terms, " and "), status
 }
 
 func (p *parameters) unixMicro(name string) time.Time {
@@ -180,8 +185,23 @@ func (a *API) jaeger3Operations(r *http.Request) (any, error) {
 	return map[string]any{"operations": operations}, err
 }
 
+// camelCase are the names that newer versions of Jaeger give the parameters of a search; they take the older ones too.
+func camelCase() map[string]string {
+	return map[string]string{
+		"query.serviceName": "query.service_name", "query.operationName": "query.operation_name",
+		"query.startTimeMin": "query.start_time_min", "query.startTimeMax": "query.start_time_max",
+		"query.durationMin": "query.duration_min", "query.durationMax": "query.duration_max",
+		"query.searchDepth": "query.search_depth",
+	}
+}
+
 func (a *API) jaeger3Traces(r *http.Request) (any, error) {
 	p := a.parameters(r)
+	for name, older := range camelCase() {
+		if values, ok := p.values[name]; ok {
+			p.values[older] = values
+		}
+	}
 	q := backend.Query{
 		Window:      backend.Window{From: p.moment("query.start_time_min"), To: p.moment("query.start_time_max")},
 		Application: p.text("query.service_name"),
@@ -194,6 +214,7 @@ func (a *API) jaeger3Traces(r *http.Request) (any, error) {
 	if p.err == nil && (q.From.IsZero() || q.To.IsZero()) {
 		p.fail("query.start_time_min", "a time as RFC 3339, and query.start_time_max too")
 	}
+	q.Tags, q.Status = p.jaegerTags("", "query.attributes")
 	if p.err != nil {
 		return nil, p.err
 	}

@@ -30,6 +30,8 @@ type API struct {
 	Now     func() time.Time
 	// Examine says what is wrong with the request that spans belong to; nil says nothing.
 	Examine func(context.Context, []span.Span) []doctor.Finding
+	// Note stands in answers with numbers that are computed from a sample; "" is none.
+	Note string
 	// Import takes in a file of spans and tells whose traces they are; nil takes none.
 	Import func(context.Context, io.Reader) ([]span.TraceID, error)
 }
@@ -99,6 +101,8 @@ func statusOf(err error) int {
 		return http.StatusNotFound
 	case errors.Is(err, backend.ErrUnsupported):
 		return http.StatusNotImplemented
+	case errors.Is(err, backend.ErrUnavailable):
+		return http.StatusBadGateway
 	}
 	return http.StatusInternalServerError
 }

@@ -33,6 +33,7 @@ type view struct {
 	Theme   string
 	Path    string
 	URL     string
+	Note    string
 	Links   []Link
 	Lessons bool
 	Admin   bool
@@ -118,7 +119,7 @@ func (c *console) parse(files embed.FS) (map[string]*template.Template, error) {
 // render writes a whole page, or nothing when its template fails.
 func (c *console) render(w http.ResponseWriter, r *http.Request, status int, page string, v view) error {
 	v.Path, v.URL = r.URL.Path, r.URL.RequestURI()
-	v.Links, v.Lessons, v.Admin = c.Links, len(c.Lessons) > 0, c.Admin != nil
+	v.Note, v.Links, v.Lessons, v.Admin = c.Note, c.Links, len(c.Lessons) > 0, c.Admin != nil
 	if v.Select.Range == "" {
 		v.Select, _ = c.selection(r)
 	}

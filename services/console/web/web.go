@@ -43,6 +43,8 @@ type Config struct {
 	Endpoints []Link
 	// Links are further entries of the navigation, such as the demo's start page.
 	Links []Link
+	// Note says on every page what to know about its numbers; "" is none.
+	Note string
 	// Lessons are shown inside the console.
 	Lessons []Lesson
 	// Wait is how long a trace page without any span yet holds the request back for the first one, default 800 ms.
@@ -205,6 +207,8 @@ func (c *console) page(h func(http.ResponseWriter, *http.Request) error) http.Ha
 			status, text = http.StatusNotFound, "no span of this trace is held"
 		case errors.Is(err, backend.ErrUnsupported):
 			status, text = http.StatusNotImplemented, "the engine behind this console cannot answer this question"
+		case errors.Is(err, backend.ErrUnavailable):
+			status, text = http.StatusBadGateway, err.Error()
 		default:
 			if bad := badExpression(err); bad != "" {
 				status, text = http.StatusBadRequest, bad
