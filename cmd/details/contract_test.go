@@ -127,3 +127,5 @@ func TestLimits(t *testing.T) {
 func TestContract56_BothFamilies(t *testing.T) { servertest.BothFamilies(t, run, nil) }
 
 func TestLoadThroughARestart(t *testing.T) { servertest.HoldLoad(t, run, nil, "/details/0") }
+
+func TestTeaching(t *testing.T) { servertest.Teaching(t, run, "details", nil, "", nil) }

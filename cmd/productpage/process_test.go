@@ -75,3 +75,10 @@ func TestHelpListsEverySetting(t *testing.T) {
 		}
 	}
 }
+
+func TestTeaching(t *testing.T) {
+	stub := servertest.NewStub(t, servertest.Answer(http.StatusOK, detailsJSON))
+	env := backends(t, servertest.Answer(http.StatusOK, reviewsJSON))
+	env["DETAILS_HOSTNAME"], env["DETAILS_SERVICE_PORT"] = stub.Host, stub.Port
+	servertest.Teaching(t, run, "productpage", env, "/api/v1/products/0", stub)
+}

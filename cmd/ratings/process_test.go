@@ -93,3 +93,5 @@ func TestHealthOfAnUnhealthyService(t *testing.T) {
 		t.Errorf("exit code %d, stderr %q", code, stderr)
 	}
 }
+
+func TestTeaching(t *testing.T) { servertest.Teaching(t, run, "ratings", nil, "", nil) }

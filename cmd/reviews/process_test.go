@@ -20,3 +20,8 @@ func TestContract66_TerminateWithARequestInFlight(t *testing.T) {
 	s := servertest.StartProcess(t, "ENABLE_RATINGS=true", "RATINGS_HOSTNAME="+ratings.Host, "RATINGS_SERVICE_PORT="+ratings.Port)
 	servertest.TerminateInFlight(t, s, "GET", "/reviews/0", func() { <-asked }, func() { close(release) })
 }
+
+func TestTeaching(t *testing.T) {
+	stub := servertest.NewStub(t, servertest.Answer(http.StatusOK, good))
+	servertest.Teaching(t, run, "reviews", withRatings(stub), "/reviews/0", stub)
+}

@@ -57,6 +57,8 @@ type Config struct {
 	DrainDelay      time.Duration // how long to serve on after SIGTERM
 	ShutdownTimeout time.Duration // how long requests in flight may take after that
 	Log             LogConfig
+	// Teaching adds a control by which anybody who reaches the service breaks its forwarding of headers.
+	Teaching bool
 }
 
 // FromEnv reads the settings that all services share.
@@ -67,6 +69,7 @@ func FromEnv(env *settings.Env) Config {
 		DrainDelay:      env.Duration("DRAIN_DELAY", 0, "how long to serve on after SIGTERM, while /readyz says 503"),
 		ShutdownTimeout: env.Duration("SHUTDOWN_TIMEOUT", 20*time.Second, "how long requests in flight may take after that"),
 		Log:             LogFromEnv(env),
+		Teaching:        env.Bool("TEACHING", false, "true: /teaching breaks the forwarding of headers while the service runs, for lessons"),
 	}
 }
 
@@ -153,9 +156,10 @@ func (p Program) serve(ctx context.Context, cfg Config, build func(Parts) (http.
 
 	registry := NewRegistry()
 	calls := false
+	lesson := newTeaching(cfg.Teaching)
 	transport := func(base http.RoundTripper) http.RoundTripper {
 		calls = true
-		return tel.Transport(base)
+		return tel.Transport(lesson.transport(base))
 	}
 	handler, err := build(Parts{Log: log, Registry: registry, Transport: transport})
 	if err != nil {
@@ -169,11 +173,14 @@ func (p Program) serve(ctx context.Context, cfg Config, build func(Parts) (http.
 	if calls || telemetry.UsesSDK(p.Env.Getenv) { // else there is neither a request to put headers on nor a span to make
 		observer.Trace = tel.Handler
 	}
-	srv := HTTP(observer.Handler(handler), log)
+	srv := HTTP(observer.Handler(lesson.handler(p.Name, handler)), log)
 
 	listener, err := Listen(ctx, cfg.Host, cfg.Port)
 	if err != nil {
 		return fmt.Errorf("listen: %w", err)
+	}
+	if cfg.Teaching {
+		log.Warn("TEACHING is on: whoever reaches "+teachingPath+" breaks what this service forwards", "service", p.Name, "calls_others", calls)
 	}
 	log.Info("listening", "service", p.Name, "address", listener.Addr().String(), "version", Version())
 	return Serve(ctx, srv, listener, Drain{Delay: cfg.DrainDelay, Timeout: cfg.ShutdownTimeout, Draining: &draining}, log)
