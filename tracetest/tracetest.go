@@ -25,12 +25,14 @@ import (
 	"example.com/bookinfo/internal/breakage"
 	"example.com/bookinfo/internal/demo"
 	"example.com/bookinfo/internal/meshctl"
+	"example.com/bookinfo/internal/need"
 	"example.com/bookinfo/services/sidecar/trace"
 )
 
 // Options choose what runs. The zero value is the demo as it starts by itself: W3C Trace Context, every request
 // sampled, every header forwarded, reviews in turn.
 type Options struct {
+	Proxy   string  // builtin, or envoy: real Envoys, or the test is skipped where there is none
 	Format  string  // b3, b3+w3c or w3c
 	Profile string  // Envoy's behaviour, 1.36 or 1.40
 	Sample  float64 // percent; 0 is 100, and less than 0 none
@@ -64,6 +66,7 @@ func Start(t testing.TB, o Options) *Suite {
 	running, err := demo.Start(t.Context(), demo.Config{
 		Forward: o.Forward, Sidecars: true, Format: format, Profile: profile, Sampling: max(sampling, 0),
 		Lookup: func(string) (string, bool) { return "", false },
+		Envoy:  realEnvoy(t, o.Proxy),
 		Log:    slog.New(slog.DiscardHandler), ServiceLog: slog.New(slog.DiscardHandler), Progress: io.Discard,
 	})
 	if err != nil {
@@ -82,6 +85,18 @@ func Start(t testing.TB, o Options) *Suite {
 		s.Break(service, changes...)
 	}
 	return s
+}
+
+func realEnvoy(t testing.TB, proxy string) string {
+	t.Helper()
+	switch proxy {
+	case "", "builtin":
+		return ""
+	case "envoy":
+		return need.Tool(t, "envoy")
+	}
+	t.Fatalf("proxy %q: want builtin or envoy", proxy)
+	return ""
 }
 
 func onlyReviews(version string) string {

@@ -7,11 +7,13 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"os/exec"
 	"text/tabwriter"
 
 	"example.com/bookinfo/internal/demo"
 	"example.com/bookinfo/internal/server"
 	"example.com/bookinfo/propagation"
+	"example.com/bookinfo/services/sidecar/envoy"
 	"example.com/bookinfo/services/sidecar/trace"
 )
 
@@ -31,7 +33,7 @@ func (f *demoFlags) declare(set *flag.FlagSet, c call) {
 	set.BoolVar(&f.json, "json", false, "print one line of JSON on standard output when ready, with every address")
 	set.BoolVar(&f.verbose, "verbose", false, "log every request on standard error")
 	set.StringVar(&f.forward, "forward", c.getenv("FORWARD_HEADERS"), "`LIST` of trace headers that the services forward: families or names, -name to leave one out, or none; all if empty")
-	set.StringVar(&f.proxy, "proxy", "builtin", "`KIND` of proxy around the services: builtin or none")
+	set.StringVar(&f.proxy, "proxy", "builtin", "`KIND` of proxy around the services: builtin, envoy (a real one, from the PATH) or none")
 	set.StringVar(&f.format, "format", "", "`FORMAT` that the sidecars write: b3, b3+w3c or w3c (default w3c)")
 	set.StringVar(&f.asmVersion, "asm-version", "", "`VERSION` of ASM whose format the sidecars write: B3 up to 1.18.0.124, W3C after")
 	set.StringVar(&f.profile, "profile", "1.36", "`LINE` of Envoy that the sidecars behave like: 1.36 or 1.40")
@@ -51,12 +53,18 @@ func (f *demoFlags) config(c call) (demo.Config, error) {
 	switch f.proxy {
 	case "builtin":
 		cfg.Sidecars = true
+	case "envoy":
+		path, err := exec.LookPath("envoy")
+		if err != nil {
+			return cfg, wrongFlag("proxy", f.proxy, "no executable of the name envoy is on the PATH; install Envoy, or take builtin")
+		}
+		cfg.Sidecars, cfg.Envoy = true, path
 	case "none":
 		if f.watch != "" {
 			return cfg, wrongFlag("watch", f.watch, "without proxies there is nothing for the files to act on")
 		}
 	default:
-		return cfg, wrongFlag("proxy", f.proxy, "want builtin or none")
+		return cfg, wrongFlag("proxy", f.proxy, "want builtin, envoy or none")
 	}
 	var err error
 	if cfg.Format, err = f.formatInForce(); err != nil {
@@ -77,6 +85,15 @@ func (f *demoFlags) config(c call) (demo.Config, error) {
 		cfg.Collector = demo.Collector{Protocol: "zipkin", URL: f.zipkin}
 	case f.otlp != "":
 		cfg.Collector = demo.Collector{Protocol: "otlp", URL: f.otlp}
+	}
+	if cfg.Envoy != "" {
+		// Its tracers have a protocol each: that of W3C speaks OTLP over gRPC, that of B3 Zipkin.
+		switch w3c := cfg.Format == trace.W3C; {
+		case w3c && f.zipkin != "":
+			return cfg, wrongFlag("zipkin", f.zipkin, "a real Envoy that writes w3c reports by OTLP; use --otlp or --format b3")
+		case !w3c && f.otlp != "":
+			return cfg, wrongFlag("otlp", f.otlp, "a real Envoy that writes B3 reports to Zipkin; use --zipkin or --format w3c")
+		}
 	}
 	log := func(quiet slog.Level) *slog.Logger {
 		if f.verbose {
@@ -109,6 +126,26 @@ func (f *demoFlags) formatInForce() (trace.Format, error) {
 	return "", wrongFlag("format", f.format, "want b3, b3+w3c or w3c")
 }
 
+// profileOf tells which behaviour the executable has. Of the two only the newer one is worth asking for: it is not the
+// default.
+func profileOf(ctx context.Context, binary string, asked trace.Profile) (trace.Profile, error) {
+	version, err := envoy.Version(ctx, binary)
+	if err != nil {
+		return "", &server.UsageError{Err: fmt.Errorf("--proxy envoy: %w", err)}
+	}
+	var major, minor int
+	if _, err := fmt.Sscanf(version, "%d.%d", &major, &minor); err != nil {
+		return "", &server.UsageError{Err: fmt.Errorf("--proxy envoy: %s says that it is version %q", binary, version)}
+	}
+	if major > 1 || minor >= 40 {
+		return trace.Envoy140, nil
+	}
+	if asked == trace.Envoy140 {
+		return "", wrongFlag("profile", string(asked), "the Envoy on the PATH is "+version)
+	}
+	return trace.Envoy136, nil
+}
+
 func wrongFlag(name, value, want string) error {
 	return &server.UsageError{Err: fmt.Errorf("--%s %q: %s", name, value, want)}
 }
@@ -124,6 +161,11 @@ func demoCommand(ctx context.Context, c call) error {
 	cfg, err := flags.config(c)
 	if err != nil {
 		return err
+	}
+	if cfg.Envoy != "" {
+		if cfg.Profile, err = profileOf(ctx, cfg.Envoy, cfg.Profile); err != nil {
+			return err
+		}
 	}
 	running, err := demo.Start(ctx, cfg)
 	if err != nil {
@@ -160,7 +202,11 @@ func describe(w io.Writer, running *demo.Demo, cfg demo.Config) error {
 	fmt.Fprintf(table, "Bookinfo is ready. Open %s/productpage and sign in as jason, with any password.\n", info.Entry())
 	fmt.Fprintf(table, "The demo's own page is %s. Ctrl-C stops everything.\n\n", info.Control)
 	if cfg.Sidecars {
-		fmt.Fprintf(table, "The sidecars write %s, as Envoy %s does, and sample %g %% of the requests.\n\n", cfg.Format, cfg.Profile, cfg.Sampling)
+		proxies := fmt.Sprintf("The sidecars write %s, as Envoy %s does,", cfg.Format, cfg.Profile)
+		if cfg.Envoy != "" {
+			proxies = fmt.Sprintf("Real Envoys (%s) write %s", cfg.Envoy, cfg.Format)
+		}
+		fmt.Fprintf(table, "%s and sample %g %% of the requests.\n\n", proxies, cfg.Sampling)
 	}
 	fmt.Fprintln(table, "WORKLOAD\tADDRESS\tPOD\tPOD IP")
 	for _, row := range running.Rows() {

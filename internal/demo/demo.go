@@ -31,6 +31,9 @@ type Config struct {
 	Forward string
 	// Sidecars puts the mesh's stand-in around the services; without it they call each other directly, in turn.
 	Sidecars bool
+	// Envoy is the path of a real Envoy's executable, which runs beside each workload in the stand-in's place; none if
+	// empty. Profile is then what it behaves like.
+	Envoy string
 	// Format, Profile and Sampling (percent) are those of every sidecar.
 	Format   trace.Format
 	Profile  trace.Profile
@@ -77,6 +80,8 @@ type Demo struct {
 	// breakers make the services that call others forward wrongly, by service.
 	breakers map[string]*breakage.Breaker
 	drive    driver
+	// envoys are the real Envoys that run in place of the stand-in.
+	envoys []*envoyBeside
 	// traces are those of the demo's own console; nil without one.
 	traces backend.Backend
 	// life ends with the demo; what runs in the background ends with it.
@@ -134,10 +139,8 @@ func (d *Demo) start(ctx context.Context) error {
 		}
 	}
 	d.info.Productpage = d.info.Services["productpage-v1"]
-	if d.cfg.Sidecars {
-		if err := d.startGateway(ctx); err != nil {
-			return fmt.Errorf("gateway: %w", err)
-		}
+	if err := d.startEdge(ctx); err != nil {
+		return err
 	}
 	return d.startControl(listener)
 }
@@ -208,8 +211,24 @@ func (d *Demo) startWorkload(ctx context.Context, w workload) error {
 	d.info.Services[w.name()] = "http://" + address
 	d.rows = append(d.rows, Row{Name: w.name(), Address: "http://" + address, Pod: pod.Pod, PodIP: pod.IP})
 	d.names.add(fmt.Sprintf("%s:%d", w.service, firstPort), address)
-	if d.cfg.Sidecars {
+	switch {
+	case d.cfg.Envoy != "":
+		return d.planEnvoy(pod, address, way)
+	case d.cfg.Sidecars:
 		return d.startSidecar(ctx, pod, address, way)
+	}
+	return nil
+}
+
+// startEdge starts the gateway, and with real Envoys the sidecars too.
+func (d *Demo) startEdge(ctx context.Context) error {
+	switch {
+	case d.cfg.Envoy != "":
+		return d.startEnvoys(ctx)
+	case d.cfg.Sidecars:
+		if err := d.startGateway(ctx); err != nil {
+			return fmt.Errorf("gateway: %w", err)
+		}
 	}
 	return nil
 }

@@ -157,9 +157,14 @@ func (d *Demo) startGateway(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	d.info.Gateway = "http://" + proxy.Addr(gatewayListener)
-	d.rows = append(d.rows, Row{Name: pod.Name, Address: d.info.Gateway, Pod: pod.Pod, PodIP: pod.IP})
+	d.enterBy(pod, proxy.Addr(gatewayListener))
 	return nil
+}
+
+// enterBy tells where the gateway listens.
+func (d *Demo) enterBy(pod *mesh.Workload, address string) {
+	d.info.Gateway = "http://" + address
+	d.rows = append(d.rows, Row{Name: pod.Name, Address: d.info.Gateway, Pod: pod.Pod, PodIP: pod.IP})
 }
 
 const (
@@ -182,6 +187,7 @@ func (d *Demo) startProxy(ctx context.Context, pod *mesh.Workload, listeners []s
 	}
 	tracing := trace.Defaults(trace.Outbound)
 	tracing.Format, tracing.Profile, tracing.Sampling = d.cfg.Format, d.cfg.Profile, d.cfg.Sampling
+	tracing.RecordHeaders = true
 	proxy, err := sidecar.Start(ctx, sidecar.Config{
 		Identity: sidecar.Identity{
 			Service: pod.App(), Version: pod.Version(), Namespace: pod.Namespace,
