@@ -88,8 +88,7 @@ func platform(root string) (map[string][]byte, error) {
 
 // Render gives the objects of a kustomization as one YAML stream.
 func Render(folder string) ([]byte, error) {
-	options := krusty.MakeDefaultOptions()
-	options.Reorder = krusty.ReorderOptionUnspecified // each kustomization says its order
+	options := krusty.MakeDefaultOptions() // in the order of the files, as kubectl does
 	objects, err := krusty.MakeKustomizer(options).Run(filesys.MakeFsOnDisk(), folder)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", folder, err)
