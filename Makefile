@@ -8,7 +8,7 @@ RACE := $(if $(shell command -v gcc || command -v clang),-race)
 BUILDFLAGS := -trimpath -tags grpcnotrace
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 REVISION ?= $(shell git rev-parse HEAD 2>/dev/null)
-LDFLAGS := -s -w -X example.com/bookinfo/internal/server.version=$(VERSION)
+LDFLAGS := -s -w -X example.com/bookinfo/internal/server.version=$(VERSION) -X example.com/bookinfo/internal/server.revision=$(REVISION)
 BINARIES := productpage details reviews ratings sidecar console bookinfo
 REGISTRY ?= example.com/bookinfo
 TAG ?= dev
@@ -69,7 +69,7 @@ images: ## Build every image for this machine.
 
 .PHONY: push
 push: ## Build every image for amd64 and arm64 with SBOM and provenance, and push: make push REGISTRY=… TAG=…
-	REGISTRY=$(REGISTRY) TAG=$(TAG) VERSION=$(VERSION) REVISION=$(REVISION) docker buildx bake release --push
+	REGISTRY=$(REGISTRY) TAG=$(TAG) VERSION=$(VERSION) REVISION=$(REVISION) docker buildx bake release
 
 .PHONY: security
 security: ## Look for known vulnerabilities, and check the hardened manifests.
@@ -79,3 +79,7 @@ security: ## Look for known vulnerabilities, and check the hardened manifests.
 .PHONY: envoy-config
 envoy-config: ## Write deploy/envoy, the configuration of the Envoys that docker-compose.yaml runs.
 	go run ./cmd/bookinfo envoy-config --compose deploy/envoy
+
+.PHONY: sizes
+sizes: images ## Write the sizes of the images into README.md.
+	REGISTRY=$(REGISTRY) TAG=$(TAG) go run ./deploy/docker/sizes README.md

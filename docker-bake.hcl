@@ -1,5 +1,5 @@
 # docker buildx bake          builds every image for this machine
-# docker buildx bake release  builds them for amd64 and arm64, with SBOM and provenance (`make push` adds --push)
+# docker buildx bake release  builds them for amd64 and arm64, with SBOM and provenance, and pushes them (`make push`)
 
 variable "REGISTRY" { default = "example.com/bookinfo" }
 variable "TAG" { default = "dev" }
@@ -39,6 +39,7 @@ target "common" {
 target "multiarch" {
   platforms = ["linux/amd64", "linux/arm64"]
   attest    = ["type=sbom", "type=provenance,mode=max"]
+  output    = ["type=registry,compression=gzip,compression-level=9,force-compression=true"]
 }
 
 # Istio's manifests name a version of a service examples-bookinfo-SERVICE-VERSION: changing the registry is enough.
