@@ -250,6 +250,8 @@ func TestRelayShowsRefusedPushes(t *testing.T) {
 	pushed("202")
 	quota(t, 1)
 	// Not t.Context: it is over when clean-ups run.
-	t.Cleanup(func() { sh(t, "curl -sS -X PATCH -H 'content-type: application/json' -d '{\"quotaSpans\":0}' "+consoleURL+"/api/bookinfo/v1/settings") })
+	t.Cleanup(func() {
+		sh(t, "curl -sS -X PATCH -H 'content-type: application/json' -d '{\"quotaSpans\":0}' "+consoleURL+"/api/bookinfo/v1/settings")
+	})
 	pushed("406")
 }

@@ -65,7 +65,7 @@ func Examine(ctx context.Context, cfg Config) ([]Result, error) {
 	if _, err := exec.LookPath(cfg.Kubectl); err != nil {
 		return nil, fmt.Errorf("kubectl: %w; install it, or name it by --kubectl", err)
 	}
-	e := &examination{cfg: cfg, forwards: map[string]string{}}
+	e := &examination{cfg: cfg}
 	steps := []struct {
 		name string
 		look func(context.Context) (Result, bool) // false: later steps make no sense
@@ -101,9 +101,8 @@ func Examine(ctx context.Context, cfg Config) ([]Result, error) {
 type examination struct {
 	cfg      Config
 	workload []pod
-	names    []string // of Deployments
 	found    *provider
-	forwards map[string]string // Deployment to its FORWARD_HEADERS
+	inForce  *telemetry // what chooses it, nil without one
 	percent  float64
 	traceID  string
 }

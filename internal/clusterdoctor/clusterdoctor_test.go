@@ -124,7 +124,7 @@ func TestEachFaultIsFound(t *testing.T) {
 		{"no sidecar", func(c cluster) {
 			c["pods"] = podList(pod("productpage", `[]`, ""), pod("details", `[]`, ""), pod("reviews", `[]`, ""), pod("ratings", `[]`, ""))
 		}, nil, "sidecars", "productpage-v1-x", "rollout restart"},
-		{"wrong provider", func(c cluster) { c["telemetries"] = strings.ReplaceAll(c["telemetries"], `"otel"`, `"nobody"`) }, nil, "trace provider", `"nobody" does not exist`, "extensionProviders"},
+		{"wrong provider", func(c cluster) { c["telemetries"] = strings.ReplaceAll(c["telemetries"], `"otel"`, `"nobody"`) }, nil, "trace provider", `"nobody" does not exist`, `"name":"otel"`},
 		{"no telemetry", func(c cluster) { c["telemetries"] = `{"items":[]}` }, nil, "trace provider", "no default chooses", "telemetry-otel.yaml"},
 		{"sampling 0", func(c cluster) { c["telemetries"] = strings.ReplaceAll(c["telemetries"], ":100", ":0") }, nil, "sampling", "0 %", "randomSamplingPercentage"},
 		{"B3 application in a W3C mesh", func(c cluster) {

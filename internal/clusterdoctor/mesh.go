@@ -104,11 +104,14 @@ func (e *examination) pods(ctx context.Context) (Result, bool) {
 }
 
 func (e *examination) sidecars(context.Context) (Result, bool) {
-	var without []string
+	var without, optedOut []string
 	revisions := map[string]bool{}
 	for _, p := range e.workload {
 		if !p.hasSidecar() {
 			without = append(without, p.Metadata.Name)
+			if p.Metadata.Labels["sidecar.istio.io/inject"] == "false" {
+				optedOut = append(optedOut, p.Metadata.Name)
+			}
 			continue
 		}
 		revision := p.Metadata.Labels["istio.io/rev"]
@@ -118,6 +121,10 @@ func (e *examination) sidecars(context.Context) (Result, bool) {
 		if revision != "" {
 			revisions[revision] = true
 		}
+	}
+	if len(optedOut) > 0 {
+		return failed(fmt.Sprintf(`kubectl -n %s get deployments -o name | xargs -I{} kubectl -n %[1]s patch {} --type merge -p '{"spec":{"template":{"metadata":{"labels":{"sidecar.istio.io/inject":null}}}}}'`, e.cfg.Namespace),
+			"no sidecar in %s: the label sidecar.istio.io/inject=false asks for none", strings.Join(optedOut, ", ")), true
 	}
 	if len(without) > 0 {
 		return failed(fmt.Sprintf("kubectl -n %s rollout restart deployment", e.cfg.Namespace), "no sidecar in %s", strings.Join(without, ", ")), true
@@ -208,6 +215,7 @@ func (e *examination) provider(ctx context.Context) (Result, bool) {
 	if err != nil {
 		return failed(apply, "%v", err), true
 	}
+	e.inForce = t
 	var wanted []string
 	e.percent = 1
 	if t != nil {
@@ -238,7 +246,7 @@ func (e *examination) provider(ctx context.Context) (Result, bool) {
 		}
 	}
 	if e.found == nil {
-		return failed("kubectl -n "+e.cfg.GatewayNamespace+" edit configmap istio   # meshConfig.extensionProviders; with ASM apply deploy/asm/provider-otel.yaml",
+		return failed(e.chooseProvider(names),
 			"provider %q does not exist; the mesh has %s", wanted[0], orNone(names)), true
 	}
 	service, port := e.found.address()
@@ -282,8 +290,25 @@ func (e *examination) providers(ctx context.Context) (known []provider, defaults
 	return known, mesh.DefaultProviders.Tracing, nil
 }
 
+// chooseProvider is the command that mends a provider which does not exist: another one that does, or a new one.
+func (e *examination) chooseProvider(names []string) string {
+	if len(names) == 0 {
+		return "istioctl install -f deploy/istio/mesh-config-otel.yaml   # with ASM: kubectl apply -f deploy/asm/provider-otel.yaml"
+	}
+	return e.patchTelemetry(names[0], e.percent)
+}
+
+// patchTelemetry is the command that makes the Telemetry in force choose that provider and percentage.
+func (e *examination) patchTelemetry(provider string, percent float64) string {
+	if e.inForce == nil {
+		return "kubectl apply -f deploy/istio/telemetry-otel.yaml   # or telemetry-zipkin.yaml; with ASM those of deploy/asm"
+	}
+	return fmt.Sprintf(`kubectl -n %s patch telemetries.telemetry.istio.io %s --type merge -p '{"spec":{"tracing":[{"providers":[{"name":"%s"}],"randomSamplingPercentage":%g}]}}'`,
+		e.inForce.Metadata.Namespace, e.inForce.Metadata.Name, provider, percent)
+}
+
 func (e *examination) sampling(context.Context) (Result, bool) {
-	mend := fmt.Sprintf("kubectl -n %s patch telemetry NAME --type merge -p '{\"spec\":{\"tracing\":[{\"providers\":[{\"name\":\"%s\"}],\"randomSamplingPercentage\":100}]}}'", e.cfg.GatewayNamespace, e.providerName())
+	mend := e.patchTelemetry(e.providerName(), 100)
 	switch {
 	case e.percent <= 0:
 		return failed(mend, "0 %%: no request is traced unless x-client-trace-id or a sampled context forces it"), true
