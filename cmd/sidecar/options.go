@@ -54,16 +54,7 @@ func (l *list) Set(s string) error { *l = append(*l, s); return nil }
 func parse(args []string, stdout io.Writer) (*options, error) {
 	o := &options{tracing: trace.Defaults(trace.Outbound)}
 	fs := o.flags(stdout)
-	for i, arg := range args { // --client-sampling is --client_sampling
-		name, value, _ := strings.Cut(strings.TrimLeft(arg, "-"), "=")
-		if under := strings.ReplaceAll(name, "-", "_"); strings.HasPrefix(arg, "-") && fs.Lookup(name) == nil && fs.Lookup(under) != nil {
-			args[i] = "--" + under
-			if strings.Contains(arg, "=") {
-				args[i] += "=" + value
-			}
-		}
-	}
-	if err := fs.Parse(args); err != nil {
+	if err := fs.Parse(known(fs, args)); err != nil {
 		return nil, usage(err)
 	}
 	if fs.NArg() > 0 {
@@ -74,7 +65,44 @@ func parse(args []string, stdout io.Writer) (*options, error) {
 			return nil, usage(err)
 		}
 	}
+	given := map[string]bool{}
+	fs.Visit(func(f *flag.Flag) { given[f.Name] = true })
+	if given["spawn_upstream_span"] && !given["gateway-spans"] { // one setting under two names
+		if o.gatewaySpans = 1; o.tracing.SpawnUpstreamSpan {
+			o.gatewaySpans = 2
+		}
+	}
 	return o, usage(o.check())
+}
+
+// known writes flags as fs knows them: --client-sampling is --client_sampling, and since there are no arguments beside
+// flags, --tracing false is --tracing=false.
+func known(fs *flag.FlagSet, args []string) []string {
+	var out []string
+	for i := 0; i < len(args); i++ {
+		arg := args[i]
+		name, value, valued := strings.Cut(strings.TrimLeft(arg, "-"), "=")
+		if under := strings.ReplaceAll(name, "-", "_"); strings.HasPrefix(arg, "-") && fs.Lookup(name) == nil && fs.Lookup(under) != nil {
+			name = under
+			if arg = "--" + name; valued {
+				arg += "=" + value
+			}
+		}
+		out = append(out, arg)
+		f := fs.Lookup(name)
+		if !strings.HasPrefix(arg, "-") || f == nil || valued || i+1 == len(args) {
+			continue
+		}
+		i++
+		if b, ok := f.Value.(interface{ IsBoolFlag() bool }); !ok || !b.IsBoolFlag() {
+			out = append(out, args[i]) // its value, whatever it looks like
+		} else if _, err := strconv.ParseBool(args[i]); err == nil {
+			out[len(out)-1] = "--" + name + "=" + args[i]
+		} else {
+			i--
+		}
+	}
+	return out
 }
 
 // usage marks an error as one of the settings; nil and the request for help stay what they are.
@@ -122,7 +150,7 @@ func (o *options) flags(stdout io.Writer) *flag.FlagSet {
 	fs.BoolVar(&t.Tracing, "tracing", true, "trace at all; false passes every trace header untouched")
 	fs.Float64Var(&t.ClientSampling, "client_sampling", 100, "`PERCENT` of the requests with x-client-trace-id that are traced for it")
 	fs.Float64Var(&t.OverallSampling, "overall_sampling", 100, "`PERCENT` of the requests to be traced that are")
-	fs.BoolVar(&t.SpawnUpstreamSpan, "spawn_upstream_span", false, "a CLIENT span for every try below the listener's own, which is then SERVER (gateways: see --gateway-spans)")
+	fs.BoolVar(&t.SpawnUpstreamSpan, "spawn_upstream_span", false, "a CLIENT span for every try below the listener's own, which is then SERVER; at a gateway the same as --gateway-spans 2")
 	fs.BoolVar(&t.NoContextPropagation, "no_context_propagation", false, "make spans but leave trace headers alone (profile 1.40)")
 	fs.BoolVar(&t.SharedSpanContext, "shared_span_context", false, "Zipkin: a SERVER span takes the id that came")
 	fs.BoolVar(&t.TraceID128Bit, "trace_id_128bit", true, "Zipkin: new trace ids have 128 bits")
@@ -131,6 +159,9 @@ func (o *options) flags(stdout io.Writer) *flag.FlagSet {
 	fs.BoolVar(&t.AlwaysSetRequestIDInResponse, "always_set_request_id_in_response", false, "send x-request-id in answers")
 	fs.Func("internal_ranges", "comma list of `CIDRS` whose callers are internal; default none", func(s string) error {
 		for part := range strings.SplitSeq(s, ",") {
+			if strings.TrimSpace(part) == "" {
+				continue
+			}
 			p, err := netip.ParsePrefix(strings.TrimSpace(part))
 			if err != nil {
 				return fmt.Errorf("want an address range such as 10.0.0.0/8")
@@ -205,7 +236,7 @@ func readFile(fs *flag.FlagSet, name string) error {
 			values = []any{value}
 		}
 		for _, v := range values {
-			if err := f.Value.Set(scalar(v)); err != nil {
+			if err := fs.Set(f.Name, scalar(v)); err != nil {
 				return fmt.Errorf("--config %s: %s %v: %w", name, key, v, err)
 			}
 		}
