@@ -54,15 +54,10 @@ func (a *API) Routes(r chi.Router) {
 	r.Get("/api/bookinfo/v1/settings", handle(a.settings))
 	r.Patch("/api/bookinfo/v1/settings", handle(a.updateSettings))
 
-	r.Get("/api/v2/services", handle(a.zipkinServices))
-	r.Get("/api/v2/spans", handle(a.zipkinSpanNames))
-	r.Get("/api/v2/remoteServices", handle(a.zipkinRemoteServices))
-	r.Get("/api/v2/traces", handle(a.zipkinTraces))
-	r.Get("/api/v2/trace/{id}", handle(a.zipkinTrace))
-	r.Get("/api/v2/traceMany", handle(a.zipkinTraceMany))
-	r.Get("/api/v2/dependencies", handle(a.zipkinDependencies))
-	r.Get("/api/v2/autocompleteKeys", handle(a.zipkinAutocompleteKeys))
-	r.Get("/api/v2/autocompleteValues", handle(a.zipkinAutocompleteValues))
+	a.zipkinRoutes(r, "/api/v2")
+	// Zipkin's own server has its API below the path of its UI too, and the UI asks there.
+	a.zipkinRoutes(r, "/zipkin/api/v2")
+	r.Get("/zipkin/config.json", handle(a.zipkinConfig))
 
 	r.Get("/api/services", handleJaeger(a.jaegerServices))
 	r.Get("/api/services/{service}/operations", handleJaeger(a.jaegerOperations))

@@ -18,6 +18,34 @@ import (
 // Zipkin's API v2 as zipkin2-api.yaml (openzipkin/zipkin-api) describes it. Service names keep their case: Zipkin's
 // own server lowers them, and then finds nothing by the name that the sender knows.
 
+func (a *API) zipkinRoutes(r chi.Router, prefix string) {
+	r.Get(prefix+"/services", handle(a.zipkinServices))
+	r.Get(prefix+"/spans", handle(a.zipkinSpanNames))
+	r.Get(prefix+"/remoteServices", handle(a.zipkinRemoteServices))
+	r.Get(prefix+"/traces", handle(a.zipkinTraces))
+	r.Get(prefix+"/trace/{id}", handle(a.zipkinTrace))
+	r.Get(prefix+"/traceMany", handle(a.zipkinTraceMany))
+	r.Get(prefix+"/dependencies", handle(a.zipkinDependencies))
+	r.Get(prefix+"/autocompleteKeys", handle(a.zipkinAutocompleteKeys))
+	r.Get(prefix+"/autocompleteValues", handle(a.zipkinAutocompleteValues))
+}
+
+// zipkinConfig is what Zipkin's UI asks for first (openzipkin/zipkin, zipkin-server, ui properties): how many traces to
+// list, how far to look back in milliseconds, and what to offer.
+func (a *API) zipkinConfig(*http.Request) (any, error) {
+	return map[string]any{
+		"environment":     "",
+		"queryLimit":      10,
+		"defaultLookback": (15 * time.Minute).Milliseconds(),
+		"searchEnabled":   true,
+		"logsUrl":         nil,
+		"supportUrl":      nil,
+		"archivePostUrl":  nil,
+		"archiveUrl":      nil,
+		"dependency":      map[string]any{"enabled": true, "lowErrorRate": 0.5, "highErrorRate": 0.75},
+	}, nil
+}
+
 func (a *API) applicationNames(ctx context.Context, w backend.Window) ([]string, error) {
 	applications, err := a.Backend.Applications(ctx, w)
 	if err != nil {
