@@ -54,6 +54,7 @@ type exchange struct {
 	cluster  *upstream.Cluster // of the choice
 	host     *upstream.Host    // of the last try; nil if none was to be had
 	avoid    []*upstream.Host  // tried before
+	cookie   string            // to be set for consistent hashing; empty if none is
 	retries  int               // counted in at cluster
 	admitted bool              // host counts a request of ours
 	attempt  attempt
@@ -79,7 +80,7 @@ func (x *exchange) reset() {
 	x.force, x.table, x.choice = nil, nil, route.Choice{}
 	x.status, x.started, x.close, x.broken, x.received, x.sent = 0, false, false, false, 0, 0
 	x.flags, x.details, x.transport, x.attempts = "", "", "", 0
-	x.cluster, x.host, x.avoid = nil, nil, x.avoid[:0]
+	x.cluster, x.host, x.avoid, x.cookie = nil, nil, x.avoid[:0], ""
 	x.admitted, x.connected, x.endpoint, x.local, x.caller = false, false, nil, "", nil
 	x.saved, x.unsaved, x.unread, x.trailers = x.saved[:0], false, false, nil
 	if x.mirrored { // a copy under way still reads the old one

@@ -181,6 +181,9 @@ func (x *exchange) sendOn(ans answer) outcome {
 	upgraded := p.Status == 101 && x.upgrade
 	dropAnswerHopByHop(&p.Fields, upgraded)
 	p.Fields.Set("x-envoy-upstream-service-time", strconv.FormatInt(time.Since(x.arrived).Milliseconds(), 10))
+	if x.cookie != "" {
+		p.Fields.Add("set-cookie", x.cookie)
+	}
 	r := x.choice.Route
 	x.choice.Destination.ResponseHeaders.Apply(&p.Fields)
 	r.ResponseHeaders.Apply(&p.Fields)

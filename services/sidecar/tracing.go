@@ -1,6 +1,10 @@
 package sidecar
 
 import (
+	"fmt"
+
+	"example.com/bookinfo/services/sidecar/header"
+	"example.com/bookinfo/services/sidecar/route"
 	"example.com/bookinfo/services/sidecar/trace"
 	"example.com/bookinfo/services/sidecar/upstream"
 )
@@ -95,11 +99,31 @@ func (x *exchange) pickHost() *upstream.Host {
 	var hash uint64
 	var hashed bool
 	if len(x.choice.Route.Hash) > 0 {
-		hash, hashed, _ = x.choice.Route.HashOf(&x.routing, x.peer.Addr())
+		var missing *route.HashPolicy
+		if hash, hashed, missing = x.choice.Route.HashOf(&x.routing, x.peer.Addr()); missing != nil {
+			x.setCookie(missing)
+			hash, hashed, _ = x.choice.Route.HashOf(&x.routing, x.peer.Addr())
+		}
 	}
 	avoid := x.avoid
 	if p := x.choice.Route.Retry; p == nil || p.AvoidPrevious <= 0 {
 		avoid = nil
 	}
 	return x.cluster.Pick(x.l.sidecar.dice, hash, hashed, avoid)
+}
+
+// setCookie gives the client the cookie that keeps it at one endpoint from now on, and routes as if it had come with it.
+// All requests of a connection get the same (envoy source/common/router/router.h, addDownstreamSetCookie).
+func (x *exchange) setCookie(policy *route.HashPolicy) {
+	value := fmt.Sprintf("%016x", route.HashString(x.peer.String()+x.l.ln.Addr().String()))
+	x.routing.Headers = append(x.routing.Headers[:len(x.routing.Headers):len(x.routing.Headers)],
+		header.Field{Name: "cookie", Value: policy.Cookie + "=" + value})
+	x.cookie = policy.Cookie + `="` + value + `"`
+	if seconds := int64(policy.CookieTTL.Seconds()); seconds > 0 {
+		x.cookie += fmt.Sprintf("; Max-Age=%d", seconds)
+	}
+	if policy.CookiePath != "" {
+		x.cookie += "; Path=" + policy.CookiePath
+	}
+	x.cookie += "; HttpOnly"
 }
