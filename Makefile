@@ -33,6 +33,11 @@ test: ## Run all tests, shuffled and with the race detector; names what it skips
 	for m in $(MODULES); do (cd $$m && go test $(RACE) -shuffle=on -timeout 20m -json ./... 2>&1) || failed=1; done; \
 	exit $${failed:-0}; } | bin/report
 
+.PHONY: test-cluster
+test-cluster: ## Test deploy/ on the Kubernetes with Istio of KUBECONFIG, whose namespace default is emptied; ARGS="-run Traces" for some.
+	@: "$${KUBECONFIG:?must name the cluster; see docs/kubernetes.md}"
+	go test -tags cluster -count=1 -timeout 40m -v ./deploy/cluster $(ARGS)
+
 .PHONY: bench-console
 bench-console: ## Measure the console: CPU and memory for each span, time of queries; ARGS="-large 5000000" for more spans.
 	@go run ./services/console/bench $(ARGS)
