@@ -20,8 +20,23 @@ import (
 type Image struct {
 	Config Config
 	Files  map[string]File // by path, without a leading slash; folders too
-	// Compressed is what a registry sends, in bytes: all layers after gzip.
-	Compressed int64
+
+	layers [][]byte
+}
+
+// Compressed is what a registry sends, in bytes: all layers after gzip at its default level, as BuildKit pushes them.
+func (img *Image) Compressed() (int64, error) {
+	var n counter
+	for _, layer := range img.layers {
+		w := gzip.NewWriter(&n)
+		if _, err := w.Write(layer); err != nil {
+			return 0, err
+		}
+		if err := w.Close(); err != nil {
+			return 0, err
+		}
+	}
+	return int64(n), nil
 }
 
 // Config is how the image is run.
@@ -110,7 +125,6 @@ func assemble(entries map[string][]byte, keep func(string) bool) (*Image, error)
 // add lays one layer over those before it.
 func (img *Image) add(layer []byte, keep func(string) bool) error {
 	if bytes.HasPrefix(layer, []byte{0x1f, 0x8b}) {
-		img.Compressed += int64(len(layer))
 		r, err := gzip.NewReader(bytes.NewReader(layer))
 		if err != nil {
 			return err
@@ -118,13 +132,8 @@ func (img *Image) add(layer []byte, keep func(string) bool) error {
 		if layer, err = io.ReadAll(r); err != nil {
 			return err
 		}
-	} else {
-		size, err := compressed(layer)
-		if err != nil {
-			return err
-		}
-		img.Compressed += size
 	}
+	img.layers = append(img.layers, layer)
 	t := tar.NewReader(bytes.NewReader(layer))
 	for {
 		header, err := t.Next()
@@ -151,20 +160,6 @@ func (img *Image) add(layer []byte, keep func(string) bool) error {
 		}
 		img.Files[name] = f
 	}
-}
-
-// compressed is the size after gzip at the level at which docker-bake.hcl pushes.
-func compressed(layer []byte) (int64, error) {
-	var n counter
-	w, err := gzip.NewWriterLevel(&n, gzip.BestCompression)
-	if err != nil {
-		return 0, err
-	}
-	if _, err := w.Write(layer); err != nil {
-		return 0, err
-	}
-	err = w.Close()
-	return int64(n), err
 }
 
 type counter int64

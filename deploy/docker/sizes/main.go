@@ -55,11 +55,15 @@ func sizes(ctx context.Context, registry, tag string) (string, error) {
 		if err != nil {
 			return "", err
 		}
+		compressed, err := img.Compressed()
+		if err != nil {
+			return "", err
+		}
 		var disk int64
 		for _, f := range img.Files {
 			disk += f.Size
 		}
-		fmt.Fprintf(&table, "| `%s` | %.1f MB | %.1f MB |\n", name, float64(img.Compressed)/1e6, float64(disk)/1e6)
+		fmt.Fprintf(&table, "| `%s` | %.1f MB | %.1f MB |\n", name, float64(compressed)/1e6, float64(disk)/1e6)
 	}
 	table.WriteString("\n")
 	return table.String(), nil
