@@ -27,6 +27,13 @@ type Clinic struct {
 	mu      sync.Mutex
 	records map[span.TraceID]record
 	waiting map[span.TraceID]time.Time // when a trace changed last
+	large   map[span.TraceID]diagnosis
+}
+
+// diagnosis is what was found of a large trace, which takes long to examine again for each look at it.
+type diagnosis struct {
+	spans    int
+	findings []doctor.Finding
 }
 
 // record is what was found of a trace when it had so many spans.
@@ -42,6 +49,8 @@ const (
 	lookBehind   = 2 * time.Minute // how long before a fragment the request that caused it may have begun
 	atOnce       = 40              // AtOnce of a backend that answers from its own memory
 	perTick      = 200             // traces that one tick of Run examines
+	largeSpans   = 1000            // from how many spans on a diagnosis is kept
+	maxLarge     = 32              // diagnoses kept
 )
 
 // New returns a Clinic over b. settle is how long after a trace's last span it counts as whole; 0 is doctor.Settle.
@@ -52,6 +61,7 @@ func New(b backend.Backend, now func() time.Time, settle time.Duration) *Clinic 
 	return &Clinic{
 		AtOnce: atOnce, backend: b, now: now, settle: settle, memory: newMemory(),
 		records: map[span.TraceID]record{}, waiting: map[span.TraceID]time.Time{},
+		large: map[span.TraceID]diagnosis{},
 	}
 }
 
@@ -135,7 +145,29 @@ func (c *Clinic) Examine(ctx context.Context, spans []span.Span) []doctor.Findin
 	if len(spans) == 0 || c.arriving(spans) {
 		return nil
 	}
-	return doctor.Examine(c.gather(ctx, spans), c.memory.knowledge(), time.Time{})
+	if len(spans) < largeSpans {
+		return doctor.Examine(c.gather(ctx, spans), c.memory.knowledge(), time.Time{})
+	}
+	id := spans[0].TraceID
+	c.mu.Lock()
+	have, ok := c.large[id]
+	c.mu.Unlock()
+	if ok && have.spans == len(spans) {
+		return slices.Clone(have.findings)
+	}
+	have = diagnosis{len(spans), doctor.Examine(c.gather(ctx, spans), c.memory.knowledge(), time.Time{})}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for old := range c.large {
+		if len(c.large) < maxLarge {
+			break
+		}
+		delete(c.large, old)
+	}
+	if ctx.Err() == nil {
+		c.large[id] = have
+	}
+	return slices.Clone(have.findings)
 }
 
 func (c *Clinic) arriving(spans []span.Span) bool {
@@ -149,7 +181,7 @@ func (c *Clinic) gather(ctx context.Context, spans []span.Span) []span.Span {
 	for i := range spans {
 		known[spans[i].TraceID] = true
 	}
-	all, part := slices.Clone(spans), spans
+	all, part := slices.Clip(spans), spans // clipped: an append must not write behind the caller's
 	for len(part) > 0 && len(known) < maxFragments {
 		var found []span.Span
 		for _, id := range c.candidates(ctx, part) {

@@ -35,7 +35,11 @@ func (s *Store) Trace(_ context.Context, id span.TraceID) ([]span.Span, error) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	var out []span.Span
-	for _, slot := range s.traces.matching(id) {
+	slots := s.traces.matching(id)
+	if len(slots) == 1 {
+		return s.spans(slots[0]), nil
+	}
+	for _, slot := range slots {
 		out = append(out, s.spans(slot)...)
 	}
 	if len(out) == 0 {

@@ -90,11 +90,12 @@ func (c *console) side(r *http.Request, text string, side *compareSide) (*tree.T
 	if err != nil {
 		return nil, badRequest(err.Error())
 	}
-	spans, err := c.held.spans(r.Context(), id)
+	held, err := c.held.read(r.Context(), id)
 	if err != nil {
 		return nil, err
 	}
-	all, _, _ := c.withFragments(r.Context(), id, spans)
+	spans := held.spans
+	all, _, _ := c.request(r.Context(), held)
 	t := tree.Build(all, tree.Options{Main: spans[0].TraceID})
 	*side = compareSide{ID: format.TraceID(spans[0].TraceID), Link: "/traces/" + spans[0].TraceID.String(), Start: t.Start,
 		Duration: t.Duration(), Spans: t.Spans, Errors: t.Errors, Problems: len(t.Problems)}

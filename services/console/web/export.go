@@ -18,10 +18,11 @@ func (c *console) export(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return badRequest(err.Error())
 	}
-	spans, err := c.held.spans(r.Context(), id)
+	held, err := c.held.read(r.Context(), id)
 	if err != nil {
 		return err
 	}
+	spans := held.spans
 	var data []byte
 	kind, ending := "application/json", ".json"
 	switch param(r, "format") {

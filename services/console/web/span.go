@@ -37,7 +37,7 @@ type eventLine struct {
 
 // span is the page, or for scripts the part, that shows one span in full.
 func (c *console) span(w http.ResponseWriter, r *http.Request) error {
-	_, v, spans, err := c.part(r)
+	held, v, err := c.part(r)
 	if err != nil {
 		return err
 	}
@@ -45,12 +45,12 @@ func (c *console) span(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return badRequest(err.Error())
 	}
-	t := tree.Build(spans, v.options(spans[0].TraceID))
+	t := c.tree(r.Context(), held, v)
 	at := t.Find(want)
-	if at < 0 {
-		// The span of a fragment is asked for under the trace that shows it.
-		all, _, _ := c.withFragments(r.Context(), spans[0].TraceID, spans)
-		t = tree.Build(all, v.options(spans[0].TraceID))
+	if at < 0 && !v.Together {
+		// The span of a fragment may be asked for under the trace that shows it.
+		v.Together = true
+		t = c.tree(r.Context(), held, v)
 		at = t.Find(want)
 	}
 	if at < 0 {

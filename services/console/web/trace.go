@@ -18,11 +18,9 @@ import (
 	"example.com/bookinfo/services/console/tree"
 )
 
-// rendered is how many rows the server writes for a browser whose scripts draw the rest, pageRows how many a page
-// has for one without scripts.
+// pageRows is how many rows the server writes; scripts draw the rest, and without scripts they are on further pages.
 const (
-	rendered  = 60
-	pageRows  = 200
+	pageRows  = 100
 	foldAt    = 6
 	fragments = 12
 )
@@ -96,32 +94,32 @@ func (v traceView) options(id span.TraceID) tree.Options {
 
 type tracePage struct {
 	traceView
-	ID                        string
-	Tree                      *tree.Tree
-	Name, Application         string
-	RequestID                 string
-	Services                  int
-	Arriving                  bool
-	Views                     []tab
-	Switches                  []tab
-	Findings                  []placedFinding
-	Problems                  []placedProblem
-	Others                    []traceRow // fragments found
-	Window                    window
-	Rows                      []row
-	Matches, Hidden, NoScript int
-	Pages                     []tab
-	Ticks                     []tick
-	Mini                      []miniBar
-	Cards                     []spanCard
-	Table                     []tableRow
-	Flame                     flame
-	Statistics                []tree.ServiceStats
-	Hops                      []headerHop
-	NamesShown                bool
-	Data, Self                string
-	Levels                    []tab
-	Errors                    []string
+	ID                string
+	Tree              *tree.Tree
+	Name, Application string
+	RequestID         string
+	Services          int
+	Arriving          bool
+	Views             []tab
+	Switches          []tab
+	Findings          []placedFinding
+	Problems          []placedProblem
+	Others            []traceRow // fragments found
+	Window            window
+	Rows              []row
+	Matches, Hidden   int
+	Pages             []tab
+	Ticks             []tick
+	Mini              []miniBar
+	Cards             []spanCard
+	Table             []tableRow
+	Flame             flame
+	Statistics        []tree.ServiceStats
+	Hops              []headerHop
+	NamesShown        bool
+	Data, Self        string
+	Levels            []tab
+	Errors            []string
 }
 
 // placedFinding is a finding of the doctor with the span that it is drawn at.
@@ -149,7 +147,7 @@ func (c *console) trace(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	spans, err := c.await(r.Context(), id)
+	held, err := c.await(r.Context(), id)
 	if errors.Is(err, span.ErrNotFound) {
 		body := waitingPage{format.TraceID(id), r.URL.RequestURI()}
 		return c.render(w, r, http.StatusNotFound, "waiting", view{Title: "Waiting for trace " + short(id), Section: "traces",
@@ -158,7 +156,7 @@ func (c *console) trace(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	p, err := c.tracePage(r, id, spans, v)
+	p, err := c.tracePage(r, held, v)
 	if err != nil {
 		return err
 	}
@@ -171,9 +169,9 @@ func (c *console) trace(w http.ResponseWriter, r *http.Request) error {
 }
 
 // await reads a trace, waiting a moment for its first span.
-func (c *console) await(ctx context.Context, id span.TraceID) ([]span.Span, error) {
+func (c *console) await(ctx context.Context, id span.TraceID) (*reading, error) {
 	if c.Admin == nil {
-		return c.held.spans(ctx, id)
+		return c.held.read(ctx, id)
 	}
 	waiting, stop := context.WithTimeout(ctx, c.Wait)
 	defer stop()
@@ -187,9 +185,9 @@ func (c *console) await(ctx context.Context, id span.TraceID) ([]span.Span, erro
 		}
 	})
 	for {
-		spans, err := c.held.spans(ctx, id)
+		held, err := c.held.read(ctx, id)
 		if !errors.Is(err, span.ErrNotFound) {
-			return spans, err
+			return held, err
 		}
 		select {
 		case <-came:
@@ -215,7 +213,7 @@ func (c *console) withFragments(ctx context.Context, id span.TraceID, spans []sp
 		return spans, nil, requestID
 	}
 	var others []backend.Summary
-	all := slices.Clone(spans)
+	all := slices.Clip(spans) // which the reading keeps: an append must not write behind them
 	for _, t := range found.Traces {
 		if t.TraceID.Lo == id.Lo || len(others) == fragments {
 			continue
@@ -230,13 +228,10 @@ func (c *console) withFragments(ctx context.Context, id span.TraceID, spans []sp
 	return all, others, requestID
 }
 
-func (c *console) tracePage(r *http.Request, id span.TraceID, spans []span.Span, v traceView) (*tracePage, error) {
-	all, others, requestID := c.withFragments(r.Context(), id, spans)
-	shown := all
-	if !v.Together {
-		shown = spans
-	}
-	t := tree.Build(shown, v.options(spans[0].TraceID))
+func (c *console) tracePage(r *http.Request, held *reading, v traceView) (*tracePage, error) {
+	spans := held.spans
+	_, others, requestID := c.request(r.Context(), held)
+	t := c.tree(r.Context(), held, v)
 	p := &tracePage{traceView: v, ID: format.TraceID(spans[0].TraceID), Tree: t, RequestID: requestID, Self: r.URL.RequestURI(),
 		Others: c.rows(others, selection{}), Arriving: c.arriving(spans, t)}
 	p.Data = "/traces/" + spans[0].TraceID.String() + "/nodes.json?" + shape(r.URL.Query()).Encode()
@@ -252,9 +247,7 @@ func (c *console) tracePage(r *http.Request, id span.TraceID, spans []span.Span,
 		p.NamesShown = p.NamesShown || c.showsNames(app)
 	}
 	p.Views, p.Switches = viewTabs(r.URL, v), c.switches(r.URL, v, t, len(others))
-	if c.Examine != nil {
-		p.Findings = c.placeFindings(c.Examine(r.Context(), all), r.URL)
-	}
+	p.Findings = c.placeFindings(c.findings(r.Context(), held), r.URL)
 	p.Problems = placeProblems(t, r.URL)
 	for i := range t.Nodes {
 		if n := &t.Nodes[i]; n.Error() && n.Span != nil && len(p.Errors) < 200 {

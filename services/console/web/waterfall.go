@@ -100,7 +100,6 @@ func (c *console) fillWaterfall(p *tracePage, u *url.URL) {
 		p.Pages = append(p.Pages, tab{fmt.Sprintf("%d–%d", n*pageRows+1, min((n+1)*pageRows, len(visible))),
 			with(u, "page", strconv.Itoa(n)), n == p.Page})
 	}
-	p.NoScript = rendered
 	p.Levels = append(p.Levels, tab{"All", with(u, "level", ""), p.Level == 0})
 	for n := 1; n <= min(t.Depth, 6); n++ {
 		p.Levels = append(p.Levels, tab{strconv.Itoa(n), with(u, "level", strconv.Itoa(n)), p.Level == n})
@@ -274,13 +273,11 @@ type columns struct {
 	Spans    int              `json:"spans"`
 	Arriving bool             `json:"arriving"`
 	Kind     []int            `json:"kind"`
-	Parent   []int            `json:"parent"`
-	Depth    []int            `json:"depth"`
-	Below    []int            `json:"below"`
+	Depth    []int            `json:"depth"` // of a node after the one it is below: parents follow from it
 	From     []int64          `json:"from"`
 	Length   []int64          `json:"length"`
 	Self     []int64          `json:"self"`
-	Log      []int64          `json:"log"`
+	Late     []int64          `json:"late"` // from the end as drawn to the last log event
 	Name     []int            `json:"name"`
 	Half     []int            `json:"half"`
 	Service  []int            `json:"service"`
@@ -289,61 +286,54 @@ type columns struct {
 	Hue      []int            `json:"hue"`
 	Flags    []int            `json:"flags"` // 1 error, 2 problem, 4 finding, 8 on the critical path
 	ID       []string         `json:"id"`
-	Critical map[int][]int64  `json:"critical"` // from, to, from, to, …
-	Inner    map[int][2]int64 `json:"inner"`
+	Critical []int64          `json:"critical"` // node, from, to, node, from, to, …
+	Inner    []int64          `json:"inner"`    // node, from, length, …
 	Notes    map[int][]string `json:"notes"`
 	Findings map[int][]string `json:"findings"`
 }
 
 // nodes gives the tree to the script.
 func (c *console) nodes(w http.ResponseWriter, r *http.Request) error {
-	id, v, spans, err := c.part(r)
+	held, v, err := c.part(r)
 	if err != nil {
 		return err
 	}
-	all, _, _ := c.withFragments(r.Context(), id, spans)
-	shown := all
-	if !v.Together {
-		shown = spans
-	}
-	t := tree.Build(shown, v.options(spans[0].TraceID))
+	t := c.tree(r.Context(), held, v)
 	out := c.columns(t)
-	out.Arriving = c.arriving(spans, t)
-	if c.Examine != nil {
-		for _, f := range c.Examine(r.Context(), all) {
-			if len(f.Evidence) == 0 {
-				continue
-			}
-			if at := t.Find(f.Evidence[0].SpanID); at >= 0 {
-				out.Findings[at] = append(out.Findings[at], f.Kind.Title())
-				out.Flags[at] |= 4
-			}
+	out.Arriving = c.arriving(held.spans, t)
+	for _, f := range c.findings(r.Context(), held) {
+		if len(f.Evidence) == 0 {
+			continue
+		}
+		if at := t.Find(f.Evidence[0].SpanID); at >= 0 {
+			out.Findings[at] = append(out.Findings[at], f.Kind.Title())
+			out.Flags[at] |= 4
 		}
 	}
 	return writeJSON(w, out)
 }
 
 // part reads what the requests of scripts for parts of a trace have in common.
-func (c *console) part(r *http.Request) (span.TraceID, traceView, []span.Span, error) {
+func (c *console) part(r *http.Request) (*reading, traceView, error) {
 	id, err := span.ParseTraceID(param(r, "id"))
 	if err != nil {
-		return id, traceView{}, nil, badRequest(err.Error())
+		return nil, traceView{}, badRequest(err.Error())
 	}
 	v, err := readTraceView(r.URL.Query())
 	if err != nil {
-		return id, v, nil, err
+		return nil, v, err
 	}
-	spans, err := c.held.recent(r.Context(), id)
-	return id, v, spans, err
+	held, err := c.held.recent(r.Context(), id)
+	return held, v, err
 }
 
 func (c *console) columns(t *tree.Tree) *columns {
 	n := len(t.Nodes)
 	out := &columns{Texts: []string{""}, Start: t.Start.UnixMicro(), Duration: t.Duration().Microseconds(), Spans: t.Spans,
-		Kind: make([]int, n), Parent: make([]int, n), Depth: make([]int, n), Below: make([]int, n), From: make([]int64, n),
-		Length: make([]int64, n), Self: make([]int64, n), Log: make([]int64, n), Name: make([]int, n), Half: make([]int, n),
+		Kind: make([]int, n), Depth: make([]int, n), From: make([]int64, n),
+		Length: make([]int64, n), Self: make([]int64, n), Late: make([]int64, n), Name: make([]int, n), Half: make([]int, n),
 		Service: make([]int, n), Place: make([]int, n), Status: make([]int, n), Hue: make([]int, n), Flags: make([]int, n),
-		ID: make([]string, n), Critical: map[int][]int64{}, Inner: map[int][2]int64{}, Notes: map[int][]string{},
+		ID: make([]string, n), Critical: []int64{}, Inner: []int64{}, Notes: map[int][]string{},
 		Findings: map[int][]string{}}
 	index := map[string]int{"": 0}
 	text := func(s string) int {
@@ -359,7 +349,7 @@ func (c *console) columns(t *tree.Tree) *columns {
 	names := make(map[string]bool)
 	for i := range t.Nodes {
 		node := &t.Nodes[i]
-		out.Kind[i], out.Parent[i], out.Depth[i], out.Below[i] = int(node.Kind), node.Parent, node.Depth, node.Descendants
+		out.Kind[i], out.Depth[i] = int(node.Kind), node.Depth
 		out.From[i], out.Length[i], out.Self[i] = since(node.Start), node.Duration.Microseconds(), node.Self.Microseconds()
 		out.Name[i] = text(label(t, node))
 		if node.Error() {
@@ -371,7 +361,7 @@ func (c *console) columns(t *tree.Tree) *columns {
 		}
 		for _, s := range node.Critical {
 			out.Flags[i] |= 8
-			out.Critical[i] = append(out.Critical[i], since(s.From), since(s.To))
+			out.Critical = append(out.Critical, int64(i), since(s.From), since(s.To))
 		}
 		s := node.Span
 		if s == nil {
@@ -386,25 +376,22 @@ func (c *console) columns(t *tree.Tree) *columns {
 		out.Hue[i] = hue(s.Service)
 		if node.Server != nil {
 			service, out.Hue[i] = s.Service+" → "+node.Server.Service, hue(node.Server.Service)
-			out.Inner[i] = [2]int64{since(node.Server.Start.Add(node.Skew)), node.Server.Duration.Microseconds()}
+			out.Inner = append(out.Inner, int64(i), since(node.Server.Start.Add(node.Skew)), node.Server.Duration.Microseconds())
 		}
 		out.ID[i], out.Half[i], out.Service[i] = s.ID.String(), text(half(node)), text(service)
 		out.Place[i], out.Status[i] = text(place(s.IP, s.Host, byName)), text(statusText(node))
-		out.Log[i] = since(logTime(s))
+		out.Late[i] = logTime(s).Sub(node.End()).Microseconds()
 	}
 	return out
 }
 
 // matches answers the script's filter with the same rules that the page without scripts has.
 func (c *console) matches(w http.ResponseWriter, r *http.Request) error {
-	id, v, spans, err := c.part(r)
+	held, v, err := c.part(r)
 	if err != nil {
 		return err
 	}
-	if v.Together {
-		spans, _, _ = c.withFragments(r.Context(), id, spans)
-	}
-	found, _ := tree.Build(spans, v.options(id)).Matches(tree.ParseFilter(v.Filter))
+	found, _ := c.tree(r.Context(), held, v).Matches(tree.ParseFilter(v.Filter))
 	if found == nil {
 		found = []int{}
 	}

@@ -156,7 +156,7 @@ func TestEveryPageAnswers(t *testing.T) {
 		{trace + "?view=statistics", []string{"of the trace"}},
 		{trace + "?view=headers", []string{"No trace headers were recorded"}},
 		{trace + "?halves=joined", []string{"CLIENT &#43; SERVER"}},
-		{trace + "/nodes.json", []string{`"parent":[-1,0`}},
+		{trace + "/nodes.json", []string{`"depth":[0,1`}},
 		{trace + "/matches.json?q=ratings", []string{"[7,8]"}},
 		{trace + "/export/otlp", []string{"resourceSpans"}},
 		{trace + "/export/zipkin", []string{`"traceId"`}},

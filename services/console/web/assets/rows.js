@@ -108,7 +108,7 @@ export class Rows {
     id ? link.href = `?span=${id}#s${id}` : link.removeAttribute("href");
     link.title = link.textContent;
     half.textContent = d.texts[d.half[i]];
-    cells[1].textContent = id ? clock(d.start + d.log[i]) : "";
+    cells[1].textContent = id ? clock(d.start + d.from[i] + d.length[i] + d.late[i]) : "";
     cells[2].textContent = id ? (f & 1 ? "✕ " : "") + d.texts[d.status[i]] : "";
     cells[2].className = `status ${f & 1 ? "bad" : "ok"}`;
     cells[3].textContent = d.texts[d.place[i]];
@@ -120,7 +120,7 @@ export class Rows {
   bar(cell, i, kind) {
     const t = this.tree, d = t.data, z = t.zoom, svg = cell.firstChild, label = cell.lastChild;
     const left = z.x(d.from[i]), right = z.x(d.from[i] + d.length[i]);
-    const inner = d.inner[i], critical = d.critical[i] || [];
+    const inner = d.halves.get(i), critical = d.parts.get(i) || [];
     const rects = [];
     if (inner) {
       rects.push([`outer h${d.hue[i]}`, left, right, 4, 14], [`h${d.hue[i]}`, z.x(inner[0]), z.x(inner[0] + inner[1]), 7, 8]);

@@ -17,7 +17,27 @@ async function start() {
 
 async function load() {
   const answer = await fetch(root.dataset.src).catch(() => null);
-  return answer?.ok ? answer.json() : null;
+  return answer?.ok ? complete(await answer.json()) : null;
+}
+
+// complete adds what follows from the order and depth of the nodes, and finds critical parts and inner bars by node.
+function complete(d) {
+  const n = d.depth.length, above = [];
+  d.parent = new Int32Array(n).fill(-1);
+  d.below = new Int32Array(n);
+  for (let i = 0; i < n; i++) {
+    if (d.depth[i]) d.parent[i] = above[d.depth[i] - 1];
+    above[d.depth[i]] = i;
+  }
+  for (let i = n - 1; i > 0; i--) if (d.parent[i] >= 0) d.below[d.parent[i]] += d.below[i] + 1;
+  d.parts = new Map();
+  for (let at = 0; at < d.critical.length; at += 3) {
+    const i = d.critical[at], parts = d.parts.get(i);
+    parts ? parts.push(d.critical[at + 1], d.critical[at + 2]) : d.parts.set(i, [d.critical[at + 1], d.critical[at + 2]]);
+  }
+  d.halves = new Map();
+  for (let at = 0; at < d.inner.length; at += 3) d.halves.set(d.inner[at], [d.inner[at + 1], d.inner[at + 2]]);
+  return d;
 }
 
 class Waterfall {
