@@ -29,6 +29,7 @@ type options struct {
 
 	gatewaySpans int
 	zipkin, otlp string
+	headers      list
 	format       string
 	asmVersion   string
 	flush        time.Duration
@@ -137,6 +138,7 @@ func (o *options) flags(stdout io.Writer) *flag.FlagSet {
 
 	fs.StringVar(&o.zipkin, "zipkin", "", "`URL` of a Zipkin collector, for example http://127.0.0.1:9411")
 	fs.StringVar(&o.otlp, "otlp", "", "`URL` of an OTLP collector: http://HOST:4317 is gRPC, http://HOST:4318 is HTTP")
+	fs.Var(&o.headers, "collector-header", "`NAME=VALUE` sent with every report, such as the token of a managed collector; repeatable")
 	fs.StringVar(&o.format, "format", string(trace.W3C), "trace context: `b3|b3+w3c|w3c`")
 	fs.StringVar(&o.asmVersion, "asm-version", "", "`VERSION` of Alibaba Cloud Service Mesh, which chooses the format: B3 up to 1.18.0.124, W3C after")
 	fs.StringVar(&o.profile, "profile", string(trace.Envoy136), "Envoy to imitate: `1.36|1.40`")

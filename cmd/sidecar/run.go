@@ -17,6 +17,8 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/net/http/httpguts"
+
 	"example.com/bookinfo/internal/server"
 	"example.com/bookinfo/services/sidecar"
 	"example.com/bookinfo/services/sidecar/access"
@@ -222,14 +224,31 @@ func (o *options) reporter(stderr io.Writer) (*report.Reporter, error) {
 	if o.otlp != "" {
 		protocol, collector = "otlp", o.otlp
 	}
-	if collector == "" {
-		return nil, nil
+	headers, err := o.collectorHeaders()
+	if err != nil || collector == "" {
+		return nil, err
 	}
 	return report.New(protocol, report.Options{
 		Collector: collector, Service: o.identity.Service + "." + o.identity.Namespace, Address: o.identity.PodIP,
 		Version: server.Version(), FlushInterval: o.flush, Profile: o.tracing.Profile,
-		Log: slog.New(slog.NewTextHandler(stderr, nil)),
+		Headers: headers, Log: slog.New(slog.NewTextHandler(stderr, nil)),
 	})
+}
+
+// collectorHeaders reads --collector-header. Its error does not repeat the value, which mostly is a secret.
+func (o *options) collectorHeaders() (http.Header, error) {
+	headers := http.Header{}
+	for i, text := range o.headers {
+		name, value, ok := strings.Cut(text, "=")
+		if !ok || !httpguts.ValidHeaderFieldName(name) || !httpguts.ValidHeaderFieldValue(value) {
+			return nil, fmt.Errorf("--collector-header, number %d: want NAME=VALUE, for example Authentication=TOKEN", i+1)
+		}
+		headers.Add(name, value)
+	}
+	if len(headers) > 0 && o.zipkin == "" && o.otlp == "" {
+		return nil, fmt.Errorf("--collector-header: want it beside --zipkin or --otlp")
+	}
+	return headers, nil
 }
 
 func (o *options) openLog(stderr io.Writer) (*access.Log, error) {

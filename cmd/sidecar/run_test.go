@@ -10,6 +10,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -76,6 +77,9 @@ func TestListenersAndCollector(t *testing.T) {
 		if err := json.NewDecoder(r.Body).Decode(&spans); err != nil || r.URL.Path != "/api/v2/spans" {
 			t.Errorf("report to %s: %v", r.URL, err)
 		}
+		if got := r.Header["Authentication"]; r.Header.Get("X-Tenant") != "a=b" || !slices.Equal(got, []string{"s3cret"}) {
+			t.Errorf("headers of the report: %v", r.Header)
+		}
 		w.WriteHeader(http.StatusAccepted)
 		reports <- spans
 	}))
@@ -84,7 +88,7 @@ func TestListenersAndCollector(t *testing.T) {
 	ready := running(t, "--service", "reviews", "--version", "v2", "--pod-ip", "10.0.0.9",
 		"--inbound", "127.0.0.1:0="+appAddr, "--outbound", "127.0.0.1:0", "--outbound", "127.0.0.1:0=ratings:v1",
 		"--gateway", "127.0.0.1:0=ratings", "--endpoint", "ratings:v1="+appAddr, "--admin", "127.0.0.1:0",
-		"--zipkin", collector.URL, "--format", "b3", "--flush-interval", "20ms", "--client-sampling", "100")
+		"--zipkin", collector.URL, "--collector-header", "authentication=s3cret", "--collector-header", "x-tenant=a=b", "--format", "b3", "--flush-interval", "20ms", "--client-sampling", "100")
 	outbound, ok := ready["outbound"].([]any)
 	if !ok || len(outbound) != 2 {
 		t.Fatalf("two outbound listeners are %v, want a list", ready["outbound"])
@@ -170,6 +174,9 @@ func TestWrongSettings(t *testing.T) {
 		{append(ok, "--gateway-spans", "3"), "want 1 or 2"},
 		{append(ok, "--zipkin", "http://a", "--otlp", "http://b"), "want one of them"},
 		{append(ok, "--zipkin", "nowhere"), "zipkin"},
+		{append(ok, "--zipkin", "http://a", "--collector-header", "Authentication"), "--collector-header, number 1: want NAME=VALUE"},
+		{append(ok, "--zipkin", "http://a", "--collector-header", "a=b", "--collector-header", "a b=c"), "number 2"},
+		{append(ok, "--collector-header", "a=b"), "beside --zipkin or --otlp"},
 		{append(ok, "--endpoint", "a"), "NAME[:SUBSET]=HOST:PORT"},
 		{append(ok, "--endpoint", "a=b"), `"b": want HOST:PORT`},
 		{append(ok, "--outbound", "127.0.0.1:0=b"), `destination "b"`},
