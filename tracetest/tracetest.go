@@ -16,7 +16,9 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
+	"net/http/httptest"
 	"slices"
 	"strings"
 	"testing"
@@ -130,6 +132,9 @@ func (s *Suite) URL() string { return s.info.Entry() }
 
 // Console is the address of the trace console.
 func (s *Suite) Console() string { return s.info.Console }
+
+// Control is the address of the demo's own page.
+func (s *Suite) Control() string { return s.info.Control }
 
 // Break makes a service forward wrongly from now on; see `bookinfo break -h`.
 func (s *Suite) Break(service string, changes ...string) {
@@ -266,6 +271,72 @@ func (s *Suite) Trace(id string) *Trace {
 	}
 }
 
+// Traces waits until nothing more arrives, and returns every trace that the console holds, the oldest first. Where an
+// application does not forward, a request leaves more than one.
+func (s *Suite) Traces() []*Trace {
+	s.t.Helper()
+	deadline := time.Now().Add(arrival)
+	count, quiet := 0, 0
+	for {
+		var all [][]Span
+		if status, body := s.do(http.MethodGet, s.info.Console+"/api/v2/traces?limit=1000", "", nil); status != http.StatusOK {
+			s.t.Fatalf("the console's traces: %d %s", status, body)
+		} else if err := json.Unmarshal(body, &all); err != nil {
+			s.t.Fatal(err)
+		}
+		now := 0
+		for _, spans := range all {
+			now += len(spans)
+		}
+		if now == count {
+			quiet++
+		} else {
+			quiet = 0
+		}
+		if count = now; quiet >= 5 {
+			traces := make([]*Trace, 0, len(all))
+			for _, spans := range all {
+				traces = append(traces, &Trace{t: s.t, ID: spans[0].TraceID, spans: spans})
+			}
+			slices.SortFunc(traces, func(a, b *Trace) int { return int(a.All()[0].Timestamp - b.All()[0].Timestamp) })
+			return traces
+		}
+		if time.Now().After(deadline) {
+			s.t.Fatalf("%d spans after %s, and still more", now, arrival)
+		}
+		time.Sleep(120 * time.Millisecond)
+	}
+}
+
+// Join has an application of the test's own join the mesh as a service of that name, behind a sidecar. It returns the
+// port by which others call the service.
+func (s *Suite) Join(name string, handler http.Handler) (port int) {
+	s.t.Helper()
+	app := httptest.NewServer(handler)
+	s.t.Cleanup(app.Close)
+	port = app.Listener.Addr().(*net.TCPAddr).Port
+	ctx, leave := context.WithCancel(context.Background())
+	body := fmt.Sprintf(`{"name":%q,"port":%d}`, name, port)
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, s.info.Control+"/api/apps", strings.NewReader(body))
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	resp, err := client.Do(req) // the application stays for as long as this answer does
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	s.t.Cleanup(func() {
+		leave()
+		resp.Body.Close()
+	})
+	var joined demo.Attached
+	if err := json.NewDecoder(resp.Body).Decode(&joined); err != nil || resp.StatusCode != http.StatusOK {
+		s.t.Fatalf("join as %s: %s %v", name, resp.Status, err)
+	}
+	return port
+}
+
 // Apply puts Istio's resources in force, as `bookinfo apply` does.
 func (s *Suite) Apply(resources string) {
 	s.t.Helper()
@@ -279,107 +350,4 @@ func (s *Suite) Apply(resources string) {
 	if err != nil {
 		s.t.Fatalf("apply: %v\n%s", err, &said)
 	}
-}
-
-// Span is a span as Zipkin's API tells it.
-type Span struct {
-	TraceID   string `json:"traceId"`
-	ID        string `json:"id"`
-	ParentID  string `json:"parentId"`
-	Kind      string `json:"kind"`
-	Name      string `json:"name"`
-	Timestamp int64  `json:"timestamp"`
-	Duration  int64  `json:"duration"`
-	Local     struct {
-		ServiceName string `json:"serviceName"`
-	} `json:"localEndpoint"`
-	Tags map[string]string `json:"tags"`
-}
-
-// Workload is the service without its namespace: "reviews".
-func (s Span) Workload() string {
-	name, _, _ := strings.Cut(s.Local.ServiceName, ".")
-	return name
-}
-
-// Trace is what a request left.
-type Trace struct {
-	t     testing.TB
-	ID    string
-	spans []Span
-}
-
-// All returns the spans by their start.
-func (t *Trace) All() []Span {
-	spans := slices.Clone(t.spans)
-	slices.SortStableFunc(spans, func(a, b Span) int { return int(a.Timestamp - b.Timestamp) })
-	return spans
-}
-
-// Spans asserts how many there are.
-func (t *Trace) Spans(want int) {
-	t.t.Helper()
-	if len(t.spans) != want {
-		t.t.Errorf("trace %s has %d spans, want %d:\n%s", t.ID, len(t.spans), want, t)
-	}
-}
-
-// NoOrphans asserts that the parent of every span is there.
-func (t *Trace) NoOrphans() {
-	t.t.Helper()
-	for _, s := range t.spans {
-		if s.ParentID != "" && t.find(s.ParentID) == nil {
-			t.t.Errorf("trace %s: the parent %s of %s's %s span is missing:\n%s", t.ID, s.ParentID, s.Workload(), s.Kind, t)
-		}
-	}
-}
-
-// HasEdge asserts that a call from one workload to another is in the trace: a SERVER span of the callee below a span
-// of the caller.
-func (t *Trace) HasEdge(caller, callee string) {
-	t.t.Helper()
-	if !t.edge(caller, callee) {
-		t.t.Errorf("trace %s has no call from %s to %s:\n%s", t.ID, caller, callee, t)
-	}
-}
-
-// NoEdge asserts that it is not.
-func (t *Trace) NoEdge(caller, callee string) {
-	t.t.Helper()
-	if t.edge(caller, callee) {
-		t.t.Errorf("trace %s has a call from %s to %s:\n%s", t.ID, caller, callee, t)
-	}
-}
-
-func (t *Trace) edge(caller, callee string) bool {
-	return slices.ContainsFunc(t.spans, func(s Span) bool {
-		parent := t.find(s.ParentID)
-		return s.Kind == "SERVER" && s.Workload() == callee && parent != nil && parent.Workload() == caller
-	})
-}
-
-func (t *Trace) find(id string) *Span {
-	for i := range t.spans {
-		if t.spans[i].ID == id {
-			return &t.spans[i]
-		}
-	}
-	return nil
-}
-
-// String draws the tree.
-func (t *Trace) String() string {
-	var text strings.Builder
-	var draw func(parent, indent string)
-	draw = func(parent, indent string) {
-		for _, s := range t.All() {
-			root := s.ParentID == "" || t.find(s.ParentID) == nil
-			if parent == "" && root || parent != "" && s.ParentID == parent {
-				fmt.Fprintf(&text, "%s%s %s %s (%s)\n", indent, s.Workload(), s.Kind, s.Name, s.ID)
-				draw(s.ID, indent+"  ")
-			}
-		}
-	}
-	draw("", "  ")
-	return text.String()
 }

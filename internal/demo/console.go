@@ -46,7 +46,7 @@ func (d *Demo) startConsole(ctx context.Context) error {
 	// As Envoy's tracers do: the one of W3C speaks OTLP, that of B3 speaks Zipkin.
 	d.cfg.Collector = Collector{Protocol: "zipkin", URL: d.info.Console + "/api/v2/spans"}
 	if d.cfg.Format == trace.W3C && d.cfg.Envoy != "" {
-		d.cfg.Collector = Collector{Protocol: "otlp", URL: "http://" + running.OTLPGRPC}
+		d.cfg.Collector = Collector{Protocol: "otlp", URL: "grpc://" + running.OTLPGRPC}
 	} else if d.cfg.Format == trace.W3C {
 		d.cfg.Collector = Collector{Protocol: "otlp", URL: "http://" + running.OTLPHTTP + "/v1/traces"}
 	}

@@ -44,12 +44,14 @@ func (x *exchange) beginTry(host *upstream.Host) {
 	x.tracing.exchange.StartTry(&x.tracing.try, x.attempts, x.force.names[x.choice.Cluster], &x.req.Fields)
 }
 
-// endTry counts it out and ends its span. canceled tells that the try was given up for another one.
-func (x *exchange) endTry(out outcome, canceled bool) {
+// endTry counts it out and ends its span. again tells that there is to be another one: Envoy then resets the request
+// that was answered, unless its answer ended with its head (UpstreamRequest::resetStream in router/upstream_request.cc).
+func (x *exchange) endTry(out outcome, again bool) {
 	if x.host == nil {
 		return
 	}
-	r := trace.TryResult{Reset: out.reset, Canceled: canceled && out.answered || out.timeout != noTimeout || out.departed}
+	cut := again && out.answered && x.resp.Length != 0
+	r := trace.TryResult{Reset: out.reset, Canceled: cut || out.timeout != noTimeout || out.departed}
 	if out.answered {
 		r.Status, r.Header, r.Trailer = x.resp.Status, x.resp.Fields, x.trailers
 	}
