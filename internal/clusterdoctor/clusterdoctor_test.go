@@ -136,6 +136,11 @@ func TestEachFaultIsFound(t *testing.T) {
 		{"quota used up", nil, map[string]string{"/api/bookinfo/v1/usage": `{"spans":20,"quotaSpans":20,"refused":7}`}, "trace", "quota is used up", "Quota Configuration"},
 		{"no span", nil, map[string]string{"/api/v2/trace/" + traceID: "404"}, "trace", "no span of trace", "stats"},
 		{"context lost", nil, map[string]string{"/api/v2/trace/" + traceID: `[{"localEndpoint":{"serviceName":"productpage.default"}}]`}, "trace", "lost at productpage", "propagation.md"},
+		{"one service does not report", nil, map[string]string{"/api/v2/trace/" + traceID: `[{"localEndpoint":{"serviceName":"productpage.default"}},{"localEndpoint":{"serviceName":"reviews.default"}}]`}, "trace", "none of details", "deploy/details-v1"},
+		{"a service declines its sidecar", func(c cluster) {
+			c["pods"] = strings.Replace(c["pods"], `"labels":{"app":"details"}},"spec":{"containers":[{"name":"details","env":[{"name":"FORWARD_HEADERS","value":""}]}],"initContainers":[{"name":"istio-proxy"}]`,
+				`"labels":{"app":"details","sidecar.istio.io/inject":"false"}},"spec":{"containers":[{"name":"details"}]`, 1)
+		}, map[string]string{"/api/v2/trace/" + traceID: `[{"localEndpoint":{"serviceName":"productpage.default"}},{"localEndpoint":{"serviceName":"reviews.default"}}]`}, "sidecars", "asks for none", `"sidecar.istio.io/inject":null`},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()

@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"os/exec"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -29,7 +30,7 @@ func (e *examination) backend(ctx context.Context) (Result, bool) {
 		return Result{Status: Warning, Text: service + " is outside of the cluster and was not looked at"}, true
 	}
 	const deploy = "kubectl apply -k deploy/kubernetes/overlays/console"
-	var slices struct {
+	var endpoints struct {
 		Items []struct {
 			Ports     []struct{ Port int }
 			Endpoints []struct {
@@ -50,10 +51,10 @@ func (e *examination) backend(ctx context.Context) (Result, bool) {
 	if !listed {
 		return failed(fmt.Sprintf("kubectl -n %s edit service %s", namespace, name), "Service %s/%s has no port %d", namespace, name, port), true
 	}
-	if err := e.get(ctx, &slices, "endpointslices", "-n", namespace, "-l", "kubernetes.io/service-name="+name); err != nil {
+	if err := e.get(ctx, &endpoints, "endpointslices", "-n", namespace, "-l", "kubernetes.io/service-name="+name); err != nil {
 		return failed(deploy, "%v", err), true
 	}
-	for _, s := range slices.Items {
+	for _, s := range endpoints.Items {
 		for _, endpoint := range s.Endpoints {
 			if endpoint.Conditions.Ready == nil || *endpoint.Conditions.Ready {
 				return ok("%s/%s has a ready endpoint", namespace, name), true
@@ -144,10 +145,12 @@ func (e *examination) trace(ctx context.Context) (Result, bool) {
 	}
 	deadline := time.Now().Add(e.cfg.Wait)
 	var services map[string]int
+	var missing []string
 	spans := 0
 	for {
 		spans, services = spansOf(ctx, address, e.traceID)
-		if services["productpage"] > 0 && services["details"] > 0 && services["reviews"] > 0 || time.Now().After(deadline) || ctx.Err() != nil {
+		missing = e.missing(services)
+		if len(missing) == 0 || time.Now().After(deadline) || ctx.Err() != nil {
 			break
 		}
 		time.Sleep(500 * time.Millisecond)
@@ -156,10 +159,25 @@ func (e *examination) trace(ctx context.Context) (Result, bool) {
 	case spans == 0:
 		return failed(fmt.Sprintf("kubectl -n %s exec deploy/productpage-v1 -c istio-proxy -- pilot-agent request GET stats | grep tracing", e.cfg.Namespace),
 			"the backend has no span of trace %s after %s: not sampled, refused, or sent elsewhere", e.traceID, e.cfg.Wait), false
-	case services["details"] == 0 || services["reviews"] == 0:
-		return failed("see docs/propagation.md", "only %d spans of trace %s came, none of details or reviews: the context is lost at productpage", spans, e.traceID), false
+	case services["details"]+services["reviews"] == 0 && len(missing) > 0:
+		return failed("bookinfo check --help   # and docs/propagation.md", "only %d spans of trace %s came, none of %s: the context is lost at productpage", spans, e.traceID, strings.Join(missing, " or ")), false
+	case len(missing) > 0:
+		return failed(fmt.Sprintf("kubectl -n %s exec deploy/%s-v1 -c istio-proxy -- pilot-agent request GET stats | grep tracing", e.cfg.Namespace, missing[0]),
+			"%d spans of trace %s came, none of %s: its sidecar reports elsewhere or not at all", spans, e.traceID, strings.Join(missing, " or ")), false
 	}
 	return ok("%d spans of %d services", spans, len(services)), true
+}
+
+// missing are the services on the way of every page that have sidecars, and no span among those that came.
+func (e *examination) missing(services map[string]int) []string {
+	var names []string
+	for _, app := range []string{"productpage", "details", "reviews"} {
+		meshed := slices.ContainsFunc(e.workload, func(p pod) bool { return p.Metadata.Labels["app"] == app && p.hasSidecar() })
+		if meshed && services[app] == 0 {
+			names = append(names, app)
+		}
+	}
+	return names
 }
 
 // quotaUsed asks a console of ours; another backend has no such page.
