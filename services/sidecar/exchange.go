@@ -28,7 +28,7 @@ type exchange struct {
 	path    string       // the target in origin form
 	body    body
 	upgrade bool
-	// unroutable requests are not for any path: CONNECT, which would make an open proxy, and OPTIONS *.
+	// unroutable requests meet no route: CONNECT, which would make an open proxy, OPTIONS *, and one without a scheme.
 	unroutable bool
 	start      time.Time
 	arrived    time.Time // when the request had come completely
@@ -217,6 +217,10 @@ func (x *exchange) choose() {
 	}
 	if x.l.direction == trace.Inbound && x.table.Authorization != nil {
 		x.routing.Principal = principalOf(x.req.Fields.Get(clientCert))
+	}
+	// Without a scheme there is no route (envoy source/common/router/config_impl.cc, forwarded_proto_header).
+	if proto, ok := x.req.Fields.Lookup("x-forwarded-proto"); ok && proto == "" {
+		x.unroutable = true
 	}
 	if !x.unroutable {
 		x.choice = x.table.Choose(&x.routing, x.l.sidecar.dice)

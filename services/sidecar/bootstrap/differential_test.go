@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -23,6 +24,7 @@ import (
 	"example.com/bookinfo/services/sidecar"
 	"example.com/bookinfo/services/sidecar/bootstrap"
 	"example.com/bookinfo/services/sidecar/compile"
+	"example.com/bookinfo/services/sidecar/report"
 	"example.com/bookinfo/services/sidecar/trace"
 )
 
@@ -68,6 +70,52 @@ metadata: {name: ratings}
 spec:
   hosts: [ratings]
   http: [{route: [{destination: {host: ratings, subset: v2-mysql}}]}]
+---
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: productpage}
+spec:
+  host: productpage
+  trafficPolicy:
+    loadBalancer: {consistentHash: {httpCookie: {name: user, path: /, ttl: 60s}}}
+    connectionPool: {http: {maxRequestsPerConnection: 1}, tcp: {connectTimeout: 0.5s}}
+---
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: books}
+spec:
+  hosts: [books.example]
+  location: MESH_EXTERNAL
+  ports: [{number: 9080, name: http, protocol: HTTP}]
+  resolution: STATIC
+  endpoints: [{address: 127.0.0.1, ports: {http: BOOKS}}]
+---
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: gone}
+spec:
+  hosts: [gone.example]
+  location: MESH_EXTERNAL
+  ports: [{number: 9080, name: http, protocol: HTTP}]
+  resolution: STATIC
+  endpoints: [{address: 127.0.0.1, ports: {http: 1}}]
+---
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: books}
+spec:
+  host: books.example
+  trafficPolicy: {connectionPool: {http: {http2MaxRequests: 1}}}
+---
+apiVersion: telemetry.istio.io/v1
+kind: Telemetry
+metadata: {name: tags}
+spec:
+  tracing:
+  - customTags:
+      lesson: {literal: {value: tags}}
+      user: {header: {name: end-user, defaultValue: nobody}}
+      host: {environment: {name: NO_SUCH_VARIABLE, defaultValue: none}}
 ---
 apiVersion: gateway.networking.k8s.io/v1
 kind: HTTPRoute
@@ -116,7 +164,9 @@ func requests() []sent {
 		out("reviews:9080", "/slow"), out("reviews:9080", "/retry"), out("reviews:9080", "/cors", "origin: https://a.example"), out("reviews:9080", "/cors", "origin: https://b.example"),
 		out("nowhere:9080", "/"), out("reviews:1", "/reviews/0"), out("ratings:9080", "/ratings/0"),
 		out("details:9080", "/a/x"), out("details:9080", "/a"), out("details:9080", "/ab"), out("details:9080", "/a/b/c", "x-b: 1"),
-		out("productpage:9080", "/productpage"),
+		out("productpage:9080", "/productpage"), out("productpage:9080", "/productpage", "cookie: a=b; user=x"),
+		out("books.example:9080", "/volumes?q=1"), out("books.example", "/"), out("gone.example:9080", "/"),
+		out("reviews:9080", "/reviews/0", "x-forwarded-proto:"), out("reviews:9080", "/reviews/0", "x-forwarded-proto: https"),
 		in("GET", "/reviews/0"), in("GET", "/reviews/0", cert+"default/sa/bookinfo-productpage"), in("POST", "/reviews/0", cert+"default/sa/bookinfo-productpage"),
 		in("GET", "/health", cert+"default/sa/bookinfo-productpage"), in("GET", "/reviews/0", cert+"default/sa/bookinfo-productpage2"),
 		in("GET", "/x", cert+"other/sa/x"), in("GET", "/x", cert+"other/sa/x", "x-role: guest"), in("GET", "/x", cert+"other/sa/x", "x-role: admin"),
@@ -150,17 +200,65 @@ func compare(t *testing.T, envoy string, profile trace.Profile) {
 		}
 	}
 	applyIstio(t, m, "destination-rule-all.yaml")
-	if result := m.Apply([]mesh.File{{Name: "lessons.yaml", Data: []byte(lessons)}}, "default", false); result.Failed() {
+	_, books, _ := net.SplitHostPort(echo(t, "books"))
+	files := []mesh.File{{Name: "lessons.yaml", Data: []byte(strings.Replace(lessons, "BOOKS", books, 1))}}
+	if result := m.Apply(files, "default", false); result.Failed() {
 		t.Fatal(result.Problems)
 	}
-	ours := map[string]string{"outbound": startOurs(t, m, "productpage-v1", trace.Outbound, profile), "inbound": startOurs(t, m, "reviews-v1", trace.Inbound, profile)}
-	theirs := map[string]string{"outbound": startEnvoy(t, envoy, m, "productpage-v1", "outbound"), "inbound": startEnvoy(t, envoy, m, "reviews-v1", "inbound")}
-	for _, r := range requests() {
+	ourSpans, theirSpans := newSpans(t), newSpans(t)
+	ours := map[string]string{
+		"outbound": startOurs(t, m, "productpage-v1", trace.Outbound, profile, ourSpans.url),
+		"inbound":  startOurs(t, m, "reviews-v1", trace.Inbound, profile, ourSpans.url),
+	}
+	theirs := map[string]string{
+		"outbound": startEnvoy(t, envoy, m, "productpage-v1", "outbound", theirSpans.url),
+		"inbound":  startEnvoy(t, envoy, m, "reviews-v1", "inbound", theirSpans.url),
+	}
+	list := requests()
+	for i, r := range list {
+		r.headers = append(r.headers, fmt.Sprintf("x-client-trace-id: %d", i))
 		got, want := exchange(t, ours[r.direction], r), exchange(t, theirs[r.direction], r)
 		if got != want {
 			t.Errorf("%s %s %s%s %q\n--- sidecar\n%s\n--- Envoy\n%s", r.direction, r.method, r.host, r.path, r.headers, got, want)
 		}
 	}
+	list = append(list, sent{"outbound", "GET", "books.example:9080", "/one-too-many", nil})
+	last := list[len(list)-1]
+	last.headers = []string{fmt.Sprintf("x-client-trace-id: %d", len(list)-1)}
+	if got, want := overflow(t, ours["outbound"], last), overflow(t, theirs["outbound"], last); got != want {
+		t.Errorf("over the limit\n--- sidecar\n%s\n--- Envoy\n%s", got, want)
+	}
+	for direction := range ours { // five spans make a report: these let the last ones go
+		for range 5 {
+			exchange(t, ours[direction], sent{direction, "GET", "reviews:9080", "/reviews/0", nil})
+			exchange(t, theirs[direction], sent{direction, "GET", "reviews:9080", "/reviews/0", nil})
+		}
+	}
+	for i, r := range list {
+		got, want := ourSpans.of(t, i), theirSpans.of(t, i)
+		if got != want {
+			t.Errorf("spans of %s %s %s%s %q\n--- sidecar\n%s\n--- Envoy\n%s", r.direction, r.method, r.host, r.path, r.headers, got, want)
+		}
+	}
+}
+
+// overflow keeps the one request that the limit allows under way and returns the answer to a second one.
+func overflow(t *testing.T, address string, r sent) string {
+	t.Helper()
+	first, err := net.Dial("tcp", address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer first.Close()
+	fmt.Fprintf(first, "GET /slow HTTP/1.1\r\nHost: %s\r\n\r\n", r.host)
+	probe := r
+	probe.headers = nil
+	for deadline := time.Now().Add(4 * time.Second); !strings.HasPrefix(exchange(t, address, probe), "503"); {
+		if time.Now().After(deadline) {
+			t.Fatal("no request is refused while another is under way")
+		}
+	}
+	return exchange(t, address, r)
 }
 
 // echo is an application that answers with its name and what it was asked.
@@ -182,7 +280,7 @@ func echo(t *testing.T, name string) string {
 		var lines []string
 		for key, values := range r.Header {
 			// The peer's metadata is written by a filter of Istio's own, which a plain Envoy does not have.
-			if !slices.Contains([]string{"X-Request-Id", "X-Forwarded-For", "X-Envoy-Peer-Metadata"}, key) {
+			if !slices.Contains([]string{"X-Request-Id", "X-Forwarded-For", "X-Envoy-Peer-Metadata", "X-B3-Traceid", "X-B3-Spanid"}, key) {
 				lines = append(lines, strings.ToLower(key)+": "+strings.Join(values, " | "))
 			}
 		}
@@ -202,7 +300,7 @@ func workload(t *testing.T, s *mesh.Snapshot, name string) *mesh.Workload {
 	return s.Workloads[i]
 }
 
-func startOurs(t *testing.T, m *mesh.Mesh, name string, direction trace.Direction, profile trace.Profile) string {
+func startOurs(t *testing.T, m *mesh.Mesh, name string, direction trace.Direction, profile trace.Profile, collector string) string {
 	t.Helper()
 	w := workload(t, m.Snapshot(), name)
 	tables := compile.For(m.Snapshot(), w)
@@ -210,10 +308,17 @@ func startOurs(t *testing.T, m *mesh.Mesh, name string, direction trace.Directio
 	if direction == trace.Inbound {
 		table = tables.Inbound
 	}
+	reporter, err := report.New("zipkin", report.Options{Collector: collector, Service: w.App() + "." + w.Namespace, Address: w.IP, Profile: profile})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = reporter.Close(context.Background()) })
+	tracing := trace.Defaults(direction)
+	tracing.Format, tracing.Profile = trace.B3, profile
 	s, err := sidecar.Start(t.Context(), sidecar.Config{
 		Identity:  sidecar.Identity{Service: w.App(), Version: w.Version(), Namespace: w.Namespace, Pod: w.Pod, PodIP: w.IP, ServiceAccount: w.ServiceAccount},
 		Listeners: []sidecar.Listener{{Direction: direction, Addr: "127.0.0.1:0", Table: table}},
-		Tracing:   trace.Config{Format: trace.W3C, Profile: profile},
+		Tracing:   tracing, Reporter: reporter,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -222,10 +327,11 @@ func startOurs(t *testing.T, m *mesh.Mesh, name string, direction trace.Directio
 	return s.Addrs(direction)[0]
 }
 
-func startEnvoy(t *testing.T, envoy string, m *mesh.Mesh, name, direction string) string {
+func startEnvoy(t *testing.T, envoy string, m *mesh.Mesh, name, direction, collector string) string {
 	t.Helper()
 	s := m.Snapshot()
-	c := bootstrap.Config{Workload: workload(t, s, name), Tables: compile.For(s, workload(t, s, name)), Format: "w3c", Admin: "127.0.0.1:0"}
+	c := bootstrap.Config{Workload: workload(t, s, name), Tables: compile.For(s, workload(t, s, name)), Format: "b3", Admin: "127.0.0.1:0",
+		Collector: strings.TrimPrefix(collector, "http://"), Sampling: 100}
 	if direction == "inbound" {
 		c.Inbound = "127.0.0.1:0"
 	} else {
@@ -288,6 +394,8 @@ func listening(adminFile string) string {
 	return fmt.Sprintf("127.0.0.1:%d", answer.ListenerStatuses[0].LocalAddress.SocketAddress.PortValue)
 }
 
+var cookieValue = regexp.MustCompile(`"[0-9a-f]{16}"`)
+
 // exchange sends a request over a connection of its own and returns status, headers and body, without what differs from
 // one request to the next.
 func exchange(t *testing.T, address string, r sent) string {
@@ -315,7 +423,8 @@ func exchange(t *testing.T, address string, r sent) string {
 	var lines []string
 	for key, values := range resp.Header {
 		if !slices.Contains([]string{"Date", "Content-Length", "X-Envoy-Upstream-Service-Time"}, key) {
-			lines = append(lines, strings.ToLower(key)+": "+strings.Join(values, " | "))
+			// Which cookie a connection gets is the proxy's to choose.
+			lines = append(lines, strings.ToLower(key)+": "+cookieValue.ReplaceAllString(strings.Join(values, " | "), `"$$"`))
 		}
 	}
 	slices.Sort(lines)

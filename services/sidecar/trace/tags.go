@@ -173,7 +173,11 @@ func (x *Exchange) url(h header.Fields) string {
 	if len(path) > x.t.config.MaxPathTagLength {
 		path = path[:x.t.config.MaxPathTagLength]
 	}
-	return h.Get(forwardedProto) + "://" + x.r.Host + path
+	scheme := h.Get(forwardedProto)
+	if scheme == "" {
+		scheme = "http"
+	}
+	return scheme + "://" + x.r.Host + path
 }
 
 func (x *Exchange) peer() string {
