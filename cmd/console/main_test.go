@@ -32,6 +32,9 @@ func TestWrongFlags(t *testing.T) {
 		{"--nope", "-nope"}, {"serve", `argument "serve"`}, {"--max-memory lots", "want a size such as"}, {"--max-memory -1", "want a size"},
 		{"--max-memory 1KB", "max-memory: 1000 bytes, want at least"}, {"--sync-interval 0s", "want a positive duration"},
 		{"--quota-spans -1", "--quota-spans -1"}, {"--tls-cert x", "want both or none"}, {"--addr nowhere", "want HOST:PORT"},
+		{"--backend tempo=http://a", "want jaeger=URL or zipkin=URL"}, {"--backend zipkin=a:9411", "want an address such as http://zipkin:9411"},
+		{"--backend-header a=b", "beside --backend"}, {"--backend jaeger=http://a --backend-header secret", "--backend-header, number 1: want NAME=VALUE"},
+		{"--backend jaeger=http://a --data-dir /tmp/x", "data-dir: want none with a backend"}, {"--forward-otlp nowhere", "http://collector:4318"},
 		{"--ingest-token-file /does/not/exist", "--ingest-token-file"}, {"--max-value 1", "at least 16"}, {"health --addr x", "want HOST:PORT"},
 	} {
 		err := run(t.Context(), strings.Fields(tt.args), func(string) string { return "" }, io.Discard, io.Discard)
@@ -48,7 +51,7 @@ func TestHelpNamesTheFlags(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, flag := range []string{"-addr", "-otlp-grpc", "-otlp-http", "-max-memory", "-data-dir", "-quota-spans", "-quota-bytes",
-		"-sync-interval", "-auth-file", "-tls-cert", "-tls-key", "-ingest-token-file"} {
+		"-sync-interval", "-backend", "-forward-otlp", "-auth-file", "-tls-cert", "-tls-key", "-ingest-token-file"} {
 		if !strings.Contains(out.String(), "  "+flag) {
 			t.Errorf("help lacks %s", flag)
 		}

@@ -107,13 +107,9 @@ func parse(args []string, getenv func(string) string, stdout io.Writer) (*consol
 	f.Int64Var(&cfg.QuotaSpans, "quota-spans", 0, "spans a day; 0 is no quota")
 	size("quota-bytes", &cfg.QuotaBytes, 0, "`SIZE` of the posts a day; 0 is no quota")
 	from := f.String("backend", "", "`jaeger=URL or zipkin=URL`: read from that engine instead of keeping spans here")
-	header := http.Header{}
-	f.Func("backend-header", "`NAME=VALUE` sent with every question to the backend; repeatable", func(s string) error {
-		name, value, ok := strings.Cut(s, "=")
-		if !ok || name == "" || !httpguts.ValidHeaderFieldName(name) || !httpguts.ValidHeaderFieldValue(value) {
-			return errors.New("want NAME=VALUE")
-		}
-		header.Add(name, value)
+	var headers []string
+	f.Func("backend-header", "`NAME=VALUE` sent with every question to the backend, such as a token; repeatable", func(s string) error {
+		headers = append(headers, s)
 		return nil
 	})
 	f.StringVar(&cfg.ForwardOTLP, "forward-otlp", "", "`URL` of a collector that also gets what is taken in: http://HOST:4318 or grpc://HOST:4317")
@@ -152,7 +148,7 @@ func parse(args []string, getenv func(string) string, stdout io.Writer) (*consol
 		return nil, 0, wrong("--max-spans, --max-tags: want at least 1; --max-value: want at least 16")
 	case cfg.Limits.Body == 0 || cfg.Limits.Decoded == 0 || cfg.Limits.Decoded > math.MaxInt32:
 		return nil, 0, wrong("--max-body, --max-decoded: want from 1 byte to 2 GB")
-	case len(header) > 0 && *from == "":
+	case len(headers) > 0 && *from == "":
 		return nil, 0, wrong("--backend-header: want it beside --backend")
 	case *drain < 0:
 		return nil, 0, wrong("--drain-delay %s: want 0 or more", *drain)
@@ -171,7 +167,15 @@ func parse(args []string, getenv func(string) string, stdout io.Writer) (*consol
 		if err != nil {
 			return nil, 0, wrong("--backend %w", err)
 		}
-		engine.Header, engine.Now = header, time.Now
+		engine.Now, engine.Header = time.Now, http.Header{}
+		for i, text := range headers {
+			name, value, ok := strings.Cut(text, "=")
+			if !ok || !httpguts.ValidHeaderFieldName(name) || !httpguts.ValidHeaderFieldValue(value) {
+				// Without the value, which mostly is a secret.
+				return nil, 0, wrong("--backend-header, number %d: want NAME=VALUE, for example Authorization=Bearer TOKEN", i+1)
+			}
+			engine.Header.Add(name, value)
+		}
 		cfg.Backend = remote.New(engine)
 	}
 	cfg.IngestToken = getenv("CONSOLE_INGEST_TOKEN")
