@@ -152,7 +152,7 @@ func TestScreens(t *testing.T) {
 					b.until("document.querySelector('[data-ready]') !== null")
 				}
 				if wide := b.eval("document.documentElement.scrollWidth > innerWidth + 1"); wide != "false" {
-					t.Errorf("%s overflows at %d pixels: %s", name, width, b.eval("[...document.querySelectorAll('main *')].filter(e => e.getBoundingClientRect().right > innerWidth + 1 && !e.closest('.scroll, .wf, .tabs, .graph')).slice(0,3).map(e => e.tagName + '.' + e.className).join(' ')"))
+					t.Errorf("%s overflows at %d pixels: %s", name, width, b.eval("[...document.querySelectorAll('main *')].filter(e => e.getBoundingClientRect().right > innerWidth + 1 && !e.closest('.scroll, .wf, .tabs, .graph')).slice(0,9).map(e => e.tagName + '.' + e.className + Math.round(e.getBoundingClientRect().right)).join(' ')"))
 				}
 				b.shoot(fmt.Sprintf("%s-%d-%s", name, width, scheme))
 			}

@@ -13,6 +13,7 @@ import (
 const (
 	receivedPrefix = "bookinfo.received."
 	sentPrefix     = "bookinfo.sent."
+	emptyValue     = `""` // how they write a header without a value
 )
 
 // headerLine lays one header of two sides of a hop next to each other.
@@ -20,6 +21,7 @@ type headerLine struct {
 	Name, Before, After string
 	Change              string // "kept", "changed", "dropped" or "added"
 	Notes               []string
+	Harmless            bool // what was dropped said nothing
 }
 
 // headerHop is a place that headers pass: a sidecar, or the application between two sidecars.
@@ -60,6 +62,9 @@ func headerLines(before, after map[string]string) []headerLine {
 			line.Change = "changed"
 		}
 		line.Notes = parseHeader(name, cmp.Or(a, b))
+		if line.Change == "dropped" && (b == "" || b == emptyValue) {
+			line.Harmless, line.Notes = true, []string{"it was empty, so leaving it out loses nothing"}
+		}
 		out = append(out, line)
 	}
 	return out
@@ -89,7 +94,7 @@ func headerNames(maps ...map[string]string) []string {
 
 // parseHeader takes a value apart, or says why it cannot be read.
 func parseHeader(name, value string) []string {
-	if value == `""` {
+	if value == emptyValue {
 		return []string{"empty value"}
 	}
 	if lines := strings.Split(value, "\n"); len(lines) > 1 {
@@ -148,22 +153,32 @@ func headerHops(t *tree.Tree) []headerHop {
 					hop := headerHop{Level: n.Depth, Who: s.Service, What: "the application, from its request to its call of " + s.Name,
 						SpanID: s.ID.String(), BeforeName: "received", AfterIs: "sent on", Application: true, Lines: headerLines(gave, received)}
 					for _, line := range hop.Lines {
-						if line.Change == "dropped" {
+						if line.Change == "dropped" && !line.Harmless {
 							hop.Lost++
 						}
 					}
 					out = append(out, hop)
 				}
 			}
-			side := "outbound"
-			if s.Kind == span.KindServer {
-				side = "inbound"
+			what := "its outbound sidecar"
+			switch {
+			case gateway(s):
+				what = "the gateway"
+			case s.Kind == span.KindServer:
+				what = "its inbound sidecar"
 			}
-			out = append(out, headerHop{Level: n.Depth, Who: s.Service, What: "its " + side + " sidecar", SpanID: s.ID.String(),
+			out = append(out, headerHop{Level: n.Depth, Who: s.Service, What: what, SpanID: s.ID.String(),
 				BeforeName: "received", AfterIs: "sent", Lines: headerLines(received, sent)})
 		}
 	}
 	return out
+}
+
+// gateway reports whether a proxy that stands alone made the span, as its node id says (Envoy's node_id tag: router or
+// sidecar before the first ~).
+func gateway(s *span.Span) bool {
+	node, _ := s.Tags.Get("node_id")
+	return strings.HasPrefix(node, "router~")
 }
 
 // serverAbove finds the server's span of the application that made call s, by the tree or, where the tree is broken,

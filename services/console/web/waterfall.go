@@ -51,10 +51,10 @@ type row struct {
 
 type segment struct{ X, W string }
 
-// tick is a mark of the timeline; Crowded ones give way where it is narrow.
+// tick is a mark of the timeline; Crowded ones give way where it is narrow, Inner ones on a phone.
 type tick struct {
-	X, Text       string
-	Last, Crowded bool
+	X, Text              string
+	Last, Crowded, Inner bool
 }
 
 type miniBar struct {
@@ -241,7 +241,7 @@ func findingsBySpan(findings []placedFinding) map[string][]string {
 func ticks(w window) []tick {
 	out := make([]tick, 0, 5)
 	for i := range 5 {
-		out = append(out, tick{number(float64(i) * 25), duration((w.From + w.Width*time.Duration(i)/4).Round(time.Microsecond)), i == 4, i == 3})
+		out = append(out, tick{number(float64(i) * 25), duration((w.From + w.Width*time.Duration(i)/4).Round(time.Microsecond)), i == 4, i == 3, i > 0 && i < 4})
 	}
 	return out
 }
