@@ -95,6 +95,8 @@ func TestOtherPathsAndMethods(t *testing.T) {
 		{"GET", "/detailsxyz", 404, "text/html; charset=ISO-8859-1", ""},
 		{"DELETE", "/nothing", 404, "text/html; charset=ISO-8859-1", ""},
 		{"DELETE", "/details/0", 405, "text/html; charset=ISO-8859-1", "GET,HEAD,OPTIONS,POST,PUT"},
+		{"FOO", "/nothing", 404, "text/html; charset=ISO-8859-1", ""},
+		{"FOO", "/details/0", 405, "text/html; charset=ISO-8859-1", "GET,HEAD,OPTIONS,POST,PUT"},
 		{"PATCH", "/health", 405, "text/html; charset=ISO-8859-1", "GET,HEAD,OPTIONS,POST,PUT"},
 		{"OPTIONS", "/details/0", 200, "", "GET,HEAD,OPTIONS,POST,PUT"},
 		{"OPTIONS", "/health", 200, "", "GET,HEAD,OPTIONS,POST,PUT"},

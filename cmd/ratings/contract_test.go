@@ -144,6 +144,9 @@ func TestOtherMethodsAreRefusedAndDoNotHang(t *testing.T) {
 			}
 		}
 	}
+	if resp, _ := s.Do(t, "FOO", "/nothing", nil, ""); resp.StatusCode != 404 {
+		t.Errorf("FOO /nothing: got %s", resp.Status)
+	}
 	resp, body := s.Do(t, "HEAD", "/ratings/7", nil, "")
 	if resp.StatusCode != 200 || body != "" || resp.ContentLength != 48 {
 		t.Errorf("HEAD: got %s, length %d, body %q", resp.Status, resp.ContentLength, body)

@@ -199,6 +199,7 @@ func TestContract24_Ids(t *testing.T) {
 		{"POST", "/reviews/0", 405, "", "GET,OPTIONS,HEAD"},
 		{"PUT", "/health", 405, "", "GET,OPTIONS,HEAD"},
 		{"DELETE", "/reviews/0/", 405, "", "GET,OPTIONS,HEAD"},
+		{"FOO", "/nothing", 404, "", "OPTIONS"},
 		{"FOO", "/reviews/0", 405, "", "GET,OPTIONS,HEAD"},
 		{"OPTIONS", "/reviews/0", 200, "", "GET,OPTIONS,HEAD"},
 	} {

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"strconv"
 	"sync/atomic"
+	"syscall"
 	"time"
 )
 
@@ -32,8 +33,17 @@ const (
 // Listen opens the port on host. Without a host it takes every address of both families, or of the only one that the
 // machine has. Port 0 picks a free one.
 func Listen(ctx context.Context, host string, port int) (net.Listener, error) {
-	var config net.ListenConfig
+	// No probes of TCP's own: the timeouts of the server end a connection whose peer is gone, and setting the probes up
+	// costs four calls of the kernel for each.
+	config := net.ListenConfig{KeepAlive: -1}
 	return config.Listen(ctx, "tcp", net.JoinHostPort(host, strconv.Itoa(port)))
+}
+
+// isAddressError tells whether listening failed for its address and not for its port.
+func isAddressError(err error) bool {
+	var unknown *net.DNSError
+	var malformed *net.AddrError
+	return errors.As(err, &unknown) || errors.As(err, &malformed) || errors.Is(err, syscall.EADDRNOTAVAIL)
 }
 
 // HTTP returns a server for handler with the limits and timeouts of the suite.

@@ -41,7 +41,7 @@ func (o Observer) Handler(next http.Handler) http.Handler {
 			o.probe(w, true)
 		case "/readyz":
 			o.probe(w, o.Draining == nil || !o.Draining.Load())
-		case "/metrics":
+		case "/metrics", "/metrics/": // the original takes both
 			metrics.ServeHTTP(w, r)
 		default:
 			routes.ServeHTTP(w, r)

@@ -176,6 +176,9 @@ func (p Program) serve(ctx context.Context, cfg Config, build func(Parts) (http.
 	srv := HTTP(observer.Handler(lesson.handler(p.Name, handler)), log)
 
 	listener, err := Listen(ctx, cfg.Host, cfg.Port)
+	if cfg.Host != "" && isAddressError(err) {
+		return &UsageError{&settings.Error{Name: "LISTEN_HOST", Value: cfg.Host, Want: "an address of this machine"}}
+	}
 	if err != nil {
 		return fmt.Errorf("listen: %w", err)
 	}

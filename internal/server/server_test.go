@@ -307,6 +307,16 @@ func TestSpansAreNamedAfterTheRoute(t *testing.T) {
 	}
 }
 
+func TestAWrongAddressIsAWrongSetting(t *testing.T) {
+	for _, host := range []string{"192.0.2.1", "no.such.host.invalid", "1:2"} {
+		err := run(t.Context(), []string{"0"}, settings.Map(map[string]string{"LISTEN_HOST": host}), io.Discard)
+		var usage *server.UsageError
+		if !errors.As(err, &usage) || !strings.Contains(err.Error(), `LISTEN_HOST="`+host+`"`) || strings.Contains(err.Error(), "\n") {
+			t.Errorf("LISTEN_HOST=%s: got %v", host, err)
+		}
+	}
+}
+
 func TestHealthByAddress(t *testing.T) {
 	s := servertest.Start(t, run, map[string]string{"LISTEN_HOST": ""})
 	_, port, err := net.SplitHostPort(s.Addr)

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"slices"
 	"strconv"
 	"strings"
@@ -104,6 +105,17 @@ func (e *Env) String(name, fallback, about string) string {
 func (e *Env) Optional(name, about string) (value string, set bool) {
 	e.Declare(name, "", about)
 	return e.lookup(name)
+}
+
+// Host reads a host name or an address, as it stands in a URL before the port; an empty one is right.
+func (e *Env) Host(name, fallback, about string) string {
+	value := e.read(name, fallback, about)
+	bad := func(r rune) bool { return r <= ' ' || r == 0x7f || strings.ContainsRune(`/\?#@%<>"`, r) }
+	address := net.ParseIP(strings.Trim(value, "[]"))
+	if strings.ContainsFunc(value, bad) || address == nil && strings.ContainsAny(value, "[]:") {
+		e.Reject(name, "a host name or an address, without scheme, port or path")
+	}
+	return value
 }
 
 // OneOf reads one of the words allowed; case matters.

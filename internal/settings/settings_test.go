@@ -40,6 +40,15 @@ func TestValues(t *testing.T) {
 	}
 }
 
+func TestHosts(t *testing.T) {
+	for _, host := range []string{"", "details", "details.shop.svc.cluster.local.", "10.0.0.1", "::1", "[::1]", "under_score"} {
+		env := From(Map(map[string]string{"V": host}))
+		if got := env.Host("V", "x", ""); got != host || env.Err() != nil {
+			t.Errorf("%q: got %q, %v", host, got, env.Err())
+		}
+	}
+}
+
 func TestWrongValues(t *testing.T) {
 	for name, c := range map[string]struct {
 		value string
@@ -53,6 +62,9 @@ func TestWrongValues(t *testing.T) {
 		"no unit":         {"5", func(e *Env) { e.Duration("V", 0, "") }, `V="5": want a duration with its unit, such as 500ms, 5s or 2m`},
 		"negative":        {"-5s", func(e *Env) { e.Duration("V", 0, "") }, `V="-5s": want a duration with its unit, such as 500ms, 5s or 2m`},
 		"not of the list": {"c", func(e *Env) { e.OneOf("V", "a", "", "a", "b") }, `V="c": want one of a, b`},
+		"no host":         {"http://a", func(e *Env) { e.Host("V", "a", "") }, `V="http://a": want a host name or an address, without scheme, port or path`},
+		"host and port":   {"a:80", func(e *Env) { e.Host("V", "a", "") }, `V="a:80": want a host name or an address, without scheme, port or path`},
+		"host and blank":  {"a b", func(e *Env) { e.Host("V", "a", "") }, `V="a b": want a host name or an address, without scheme, port or path`},
 		"secret":          {"p", func(e *Env) { e.RejectSecret("V", "more") }, `V="(hidden)": want more`},
 	} {
 		env := From(Map(map[string]string{"V": c.value}))

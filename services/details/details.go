@@ -66,7 +66,7 @@ func New(cfg Config) *Service {
 		r.Options(pattern, options)
 	}
 	r.NotFound(notFound)
-	r.MethodNotAllowed(methodNotAllowed)
+	r.MethodNotAllowed(methodNotAllowed(r))
 	s.routes = r
 	if cfg.External {
 		s.books = newBooks(cfg)
@@ -187,9 +187,16 @@ func notFound(w http.ResponseWriter, r *http.Request) {
 	writePage(w, http.StatusNotFound, "nothing is at "+r.URL.Path)
 }
 
-func methodNotAllowed(w http.ResponseWriter, r *http.Request) {
-	w.Header().Set("Allow", "GET,HEAD,OPTIONS,POST,PUT")
-	writePage(w, http.StatusMethodNotAllowed, "unsupported method "+r.Method)
+func methodNotAllowed(routes chi.Routes) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		// chi asks here for a method that it does not know, whatever the path.
+		if !routes.Match(chi.NewRouteContext(), http.MethodGet, r.URL.Path) {
+			notFound(w, r)
+			return
+		}
+		w.Header().Set("Allow", "GET,HEAD,OPTIONS,POST,PUT")
+		writePage(w, http.StatusMethodNotAllowed, "unsupported method "+r.Method)
+	}
 }
 
 // writePage answers with a page, as WEBrick does for errors that the service itself knows nothing of.

@@ -1,8 +1,10 @@
 package productpage
 
 import (
+	"net"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
 
 	"golang.org/x/net/http/httpproxy"
@@ -25,7 +27,7 @@ type Config struct {
 
 // FromEnv reads the settings. Wrong ones are remembered by env.
 func FromEnv(env *settings.Env) Config {
-	domain := env.String("SERVICES_DOMAIN", "", "domain behind the host name of every backend")
+	domain := env.Host("SERVICES_DOMAIN", "", "domain behind the host name of every backend")
 	if domain != "" {
 		domain = "." + domain
 	}
@@ -51,15 +53,12 @@ func FromEnv(env *settings.Env) Config {
 // backendAddress reads host and port of a backend. Each is used as it is when it is set, even to nothing. Kubernetes
 // sets NAME_SERVICE_PORT in every pod; it also sets NAME_PORT, to a URL, which is therefore not read.
 func backendAddress(env *settings.Env, prefix, name, domain string) string {
-	host := env.String(prefix+"_HOSTNAME", name, "host of "+name)
+	host := env.Host(prefix+"_HOSTNAME", name, "host of "+name)
 	port := env.String(prefix+"_SERVICE_PORT", "9080", "port of "+name)
-	if _, err := url.Parse("http://" + host + domain); err != nil || strings.ContainsAny(host+domain, "/?#@") {
-		env.Reject(prefix+"_HOSTNAME", "a host name")
+	if n, err := strconv.ParseUint(port, 10, 16); port != "" && (err != nil || n == 0) {
+		env.Reject(prefix+"_SERVICE_PORT", "a number from 1 to 65535")
 	}
-	if strings.Trim(port, "0123456789") != "" || len(port) > 5 {
-		env.Reject(prefix+"_SERVICE_PORT", "a port number")
-	}
-	return host + domain + ":" + port
+	return net.JoinHostPort(strings.Trim(host, "[]")+domain, port)
 }
 
 const traceIDPlaceholder = "{traceId}"
@@ -79,16 +78,35 @@ func traceURL(env *settings.Env) string {
 
 // proxy chooses the proxy of a request to a backend by the usual variables.
 func proxy(env *settings.Env) func(*http.Request) (*url.URL, error) {
-	either := func(name string) string {
-		if value := env.String(name, "", "proxy for requests to the backends, as usual; lower case too"); value != "" {
-			return value
+	either := func(name string) (value, from string) {
+		if value = env.String(name, "", "proxy for requests to the backends, as usual; lower case too"); value != "" {
+			return value, name
 		}
-		return env.Getenv(strings.ToLower(name))
+		name = strings.ToLower(name)
+		return env.Getenv(name), name
 	}
-	config := httpproxy.Config{HTTPProxy: either("HTTP_PROXY"), HTTPSProxy: either("HTTPS_PROXY"), NoProxy: either("NO_PROXY")}
+	address := func(name string) string {
+		value, from := either(name)
+		if value != "" && !isProxy(value) {
+			env.Reject(from, "the address of a proxy, such as http://proxy.example:3128")
+		}
+		return value
+	}
+	none, _ := either("NO_PROXY")
+	config := httpproxy.Config{HTTPProxy: address("HTTP_PROXY"), HTTPSProxy: address("HTTPS_PROXY"), NoProxy: none}
 	if config.HTTPProxy == "" && config.HTTPSProxy == "" {
 		return nil
 	}
 	choose := config.ProxyFunc()
 	return func(r *http.Request) (*url.URL, error) { return choose(r.URL) }
+}
+
+// isProxy tells whether httpproxy can read the address, for which it needs no scheme; one that it cannot read counts as
+// none there.
+func isProxy(address string) bool {
+	if !strings.Contains(address, "://") {
+		address = "http://" + address
+	}
+	parsed, err := url.Parse(address)
+	return err == nil && parsed.Host != ""
 }

@@ -196,6 +196,7 @@ func TestContract54_Addresses(t *testing.T) {
 		{"host and port", map[string]string{"DETAILS_HOSTNAME": "d", "DETAILS_SERVICE_PORT": "80"}, "d:80"},
 		{"host in a domain", map[string]string{"DETAILS_HOSTNAME": "d", "SERVICES_DOMAIN": "x"}, "d.x:9080"},
 		{"port of Kubernetes' other kind", map[string]string{"DETAILS_PORT": "tcp://10.0.0.1:9080"}, "details:9080"},
+		{"address of IPv6", map[string]string{"DETAILS_HOSTNAME": "::1"}, "[::1]:9080"},
 		{"set to nothing", map[string]string{"DETAILS_HOSTNAME": "", "DETAILS_SERVICE_PORT": ""}, ":"},
 	}
 	for _, test := range tests {
@@ -219,7 +220,12 @@ func TestWrongSettings(t *testing.T) {
 		"SESSION_KEY":          "too short",
 		"TRACE_URL":            "http://viewer.example/",
 		"DETAILS_SERVICE_PORT": "tcp://10.0.0.1:9080",
+		"DETAILS_HOSTNAME":     "details:9080",
 		"REVIEWS_HOSTNAME":     "a/b",
+		"REVIEWS_SERVICE_PORT": "65536",
+		"SERVICES_DOMAIN":      "a b",
+		"HTTP_PROXY":           "::::",
+		"https_proxy":          "http://a b",
 		"RATINGS_SERVICE_PORT": "-1",
 	} {
 		env := settings.From(settings.Map(map[string]string{name: value}))

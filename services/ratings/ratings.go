@@ -73,8 +73,8 @@ func New(cfg Config) *Service {
 	r.Get("/ratings/*", handle(s.get))
 	r.Head("/ratings/*", handle(s.get))
 	r.Post("/ratings/*", handle(s.post))
-	r.NotFound(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNotFound) })
-	r.MethodNotAllowed(handle(s.methodNotAllowed))
+	r.NotFound(notFound)
+	r.MethodNotAllowed(handle(methodNotAllowed))
 	s.routes = r
 	return s
 }
@@ -139,14 +139,18 @@ func (s *Service) post(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-func (s *Service) methodNotAllowed(w http.ResponseWriter, r *http.Request) error {
-	allow := "GET, HEAD, POST"
-	if r.URL.Path == "/health" {
-		if r.Method == http.MethodPost { // as the original, which has no such route
-			w.WriteHeader(http.StatusNotFound)
-			return nil
-		}
+func notFound(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNotFound) }
+
+func methodNotAllowed(w http.ResponseWriter, r *http.Request) error {
+	var allow string
+	switch {
+	case r.URL.Path == "/health" && r.Method != http.MethodPost: // POST is not found there, as in the original
 		allow = "GET, HEAD"
+	case strings.HasPrefix(r.URL.Path, "/ratings/"):
+		allow = "GET, HEAD, POST"
+	default: // chi asks here for a method that it does not know, whatever the path
+		notFound(w, r)
+		return nil
 	}
 	w.Header().Set("Allow", allow)
 	return server.Errorf(http.StatusMethodNotAllowed, "method %s is not allowed, only %s", r.Method, allow)

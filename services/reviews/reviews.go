@@ -41,8 +41,8 @@ func FromEnv(env *settings.Env) Config {
 		PodName:   orNull(env.Optional("HOSTNAME", "name of the pod, shown with the reviews")),
 	}
 	cfg.ClusterName = orNull(env.Optional("CLUSTER_NAME", "name of the cluster, shown with the reviews"))
-	host := env.String("RATINGS_HOSTNAME", "ratings", "host of ratings")
-	if domain := env.String("SERVICES_DOMAIN", "", "domain to append to the host of ratings"); domain != "" {
+	host := env.Host("RATINGS_HOSTNAME", "ratings", "host of ratings")
+	if domain := env.Host("SERVICES_DOMAIN", "", "domain to append to the host of ratings"); domain != "" {
 		host += "." + domain
 	}
 	port := env.Int("RATINGS_SERVICE_PORT", server.DefaultPort, 1, 65535, "port of ratings")
@@ -91,7 +91,7 @@ func New(cfg Config) *Service {
 		r.Options("/reviews/{id:-?[0-9]+}"+slash, options)
 	}
 	r.NotFound(notFound)
-	r.MethodNotAllowed(methodNotAllowed)
+	r.MethodNotAllowed(methodNotAllowed(r))
 	s.routes = r
 	if cfg.Ratings {
 		s.ratings = newRatingsClient(cfg)
@@ -222,7 +222,14 @@ func notFound(w http.ResponseWriter, _ *http.Request) {
 	w.WriteHeader(http.StatusNotFound)
 }
 
-func methodNotAllowed(w http.ResponseWriter, _ *http.Request) {
-	w.Header().Set("Allow", "GET,OPTIONS,HEAD")
-	w.WriteHeader(http.StatusMethodNotAllowed)
+func methodNotAllowed(routes chi.Routes) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		// chi asks here for a method that it does not know, whatever the path.
+		if !routes.Match(chi.NewRouteContext(), http.MethodGet, r.URL.Path) {
+			notFound(w, r)
+			return
+		}
+		w.Header().Set("Allow", "GET,OPTIONS,HEAD")
+		w.WriteHeader(http.StatusMethodNotAllowed)
+	}
 }
