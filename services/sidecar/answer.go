@@ -81,6 +81,7 @@ func (x *exchange) refuse(err *wire.ProtocolError) {
 	case wire.UnsupportedVersion:
 		x.details = "low_version"
 		x.answerLocally(426, "Upgrade Required")
+		x.req.Method, x.req.Target = "", "" // what follows the version was not read: for the log there was no request
 	case wire.UnsupportedCoding:
 		x.details = "http1.invalid_transfer_encoding"
 		x.answerLocally(501, "Not Implemented")

@@ -2,7 +2,9 @@ package sidecar_test
 
 import (
 	"bufio"
+	"bytes"
 	"context"
+	"encoding/json"
 	"fmt"
 	"net"
 	"strconv"
@@ -13,6 +15,7 @@ import (
 
 	"example.com/bookinfo/internal/vectors"
 	"example.com/bookinfo/services/sidecar"
+	"example.com/bookinfo/services/sidecar/access"
 	"example.com/bookinfo/services/sidecar/route"
 	"example.com/bookinfo/services/sidecar/trace"
 )
@@ -193,6 +196,11 @@ func identity() sidecar.Identity {
 // start runs a sidecar with one listener.
 func start(t testing.TB, c sidecar.Config, direction trace.Direction, table *route.Table) (addr string) {
 	t.Helper()
+	return startSidecar(t, c, direction, table).Addrs(direction)[0]
+}
+
+func startSidecar(t testing.TB, c sidecar.Config, direction trace.Direction, table *route.Table) *sidecar.Sidecar {
+	t.Helper()
 	if c.Service == "" {
 		c.Identity = identity()
 	}
@@ -203,7 +211,7 @@ func start(t testing.TB, c sidecar.Config, direction trace.Direction, table *rou
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { s.Close() })
-	return s.Addrs(direction)[0]
+	return s
 }
 
 // TestRouterRecordings replays router.json: what went upstream with every header in order, and the answer to the byte.
@@ -217,9 +225,49 @@ func TestRouterRecordings(t *testing.T) {
 				b := newBench(t)
 				tracing := trace.Defaults(trace.Direction(c.Direction))
 				tracing.Format, tracing.Profile = trace.B3, trace.Profile(profile)
-				addr := start(t, sidecar.Config{Tracing: tracing}, trace.Direction(c.Direction), b.table(c.Route, c.Fault))
-				replayRouter(t, b, c, addr)
+				var lines bytes.Buffer
+				log, err := access.New(&lines, "json")
+				if err != nil {
+					t.Fatal(err)
+				}
+				s := startSidecar(t, sidecar.Config{Tracing: tracing, AccessLog: log}, trace.Direction(c.Direction), b.table(c.Route, c.Fault))
+				replayRouter(t, b, c, s.Addrs(trace.Direction(c.Direction))[0])
+				s.Close() // the line is written when the exchange is over
+				if err := log.Close(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+				compareLog(t, c, lines.String())
 			})
+		}
+	}
+}
+
+// compareLog compares what the access log tells with the recorded values. (flags_long and the number of attempts are not
+// in Istio's format.)
+func compareLog(t *testing.T, c routerCase, text string) {
+	t.Helper()
+	var lines []map[string]any
+	for line := range strings.Lines(text) {
+		var values map[string]any
+		if err := json.Unmarshal([]byte(line), &values); err != nil {
+			t.Fatalf("%q: %v", line, err)
+		}
+		name, direction, _ := strings.Cut(c.ID, "/")
+		if path, _ := values["path"].(string); strings.HasPrefix(path, "/"+name+"/b3/"+direction) {
+			lines = append(lines, values)
+		}
+	}
+	if len(lines) != len(c.Log) {
+		t.Fatalf("%d lines were logged, want %d: %s", len(lines), len(c.Log), text)
+	}
+	for i, want := range c.Log {
+		for key, name := range map[string]string{
+			"code": "response_code", "flags": "response_flags", "details": "response_code_details",
+			"termination": "connection_termination_details", "transport_failure": "upstream_transport_failure_reason",
+		} {
+			if lines[i][name] != want[key] {
+				t.Errorf("log: %s is %v, want %v", name, lines[i][name], want[key])
+			}
 		}
 	}
 }
