@@ -46,6 +46,14 @@ bench-console: ## Measure the console: CPU and memory for each span, time of que
 bench-pages: ## Measure the pages in a real browser: first row, frames while scrolling, bytes.
 	@go test -run '^$$' -bench 'TracePage|PageBytes' -benchtime 3x -timeout 20m ./services/console/web
 
+.PHONY: bench-console-peers
+bench-console-peers: ## Measure the console beside Zipkin and Jaeger, where they are installed, in one run.
+	@go run ./services/console/bench -peers $(ARGS)
+
+.PHONY: soak-console
+soak-console: ## Hold the console under full ingest for ten minutes, kill it 20 times, fill its disk; ARGS="-soak 2m" for less.
+	@go run ./services/console/bench -soak 10m $(ARGS)
+
 .PHONY: bench
 bench: ## Measure what the services cost: processor time, latency, memory, time to start.
 	@go run ./internal/bench

@@ -48,6 +48,8 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	large := f.Int("large", 0, "spans of a further run that looks whether costs stay flat, such as 5000000")
 	prebuilt := f.String("binary", "", "console to measure instead of the one built from here")
 	only := f.String("only", "", "only runs whose name holds this text")
+	peers := f.Bool("peers", false, "compare with Zipkin and Jaeger, where they are installed, and nothing else")
+	soak := f.Duration("soak", 0, "hold full ingest for so long, kill the console, fill its disk, and nothing else")
 	memory := f.String("max-memory", "2GiB", "--max-memory of the console")
 	if err := f.Parse(args); err != nil {
 		return err
@@ -68,6 +70,12 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	}
 	b := &bench{binary: binary, dir: dir, memory: *memory, out: tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)}
 	defer func() { _ = b.out.Flush() }()
+	switch {
+	case *peers:
+		return b.peers(ctx, *spans)
+	case *soak > 0:
+		return b.soak(ctx, *soak)
+	}
 	b.row("run", "spans", "spans/CPU s", "spans/s", "bytes/span", "RSS MB", "found after")
 	cases := []scenario{
 		{name: "otlp grpc, 1000 a post", post: 1000, send: (*console).otlpGRPC},
@@ -109,6 +117,7 @@ type scenario struct {
 type bench struct {
 	binary, dir, memory string
 	out                 *tabwriter.Writer
+	stderr              io.Writer // of the console, default our own
 }
 
 func (b *bench) row(cells ...any) {
@@ -128,6 +137,7 @@ type console struct {
 	conn       *grpc.ClientConn
 	export     ptraceotlp.GRPCClient
 	ready      time.Duration
+	idle       int64 // resident bytes when it was ready
 }
 
 func (b *bench) start(ctx context.Context) (*console, error) {
@@ -135,10 +145,18 @@ func (b *bench) start(ctx context.Context) (*console, error) {
 	if err != nil {
 		return nil, err
 	}
+	return b.startIn(ctx, data)
+}
+
+// startIn starts the console on a data folder.
+func (b *bench) startIn(ctx context.Context, data string, flags ...string) (*console, error) {
 	c := &console{client: &http.Client{Timeout: time.Minute, Transport: &http.Transport{MaxIdleConnsPerHost: senders}}}
-	c.cmd = exec.CommandContext(ctx, b.binary, "--addr", "127.0.0.1:0", "--otlp-grpc", "127.0.0.1:0", "--otlp-http", "127.0.0.1:0",
-		"--max-memory", b.memory, "--data-dir", data)
+	c.cmd = exec.CommandContext(ctx, b.binary, append([]string{"--addr", "127.0.0.1:0", "--otlp-grpc", "127.0.0.1:0", "--otlp-http", "127.0.0.1:0",
+		"--max-memory", b.memory, "--data-dir", data}, flags...)...)
 	c.cmd.Stderr = os.Stderr
+	if b.stderr != nil {
+		c.cmd.Stderr = b.stderr
+	}
 	stdout, err := c.cmd.StdoutPipe()
 	if err != nil {
 		return nil, err
@@ -156,6 +174,7 @@ func (b *bench) start(ctx context.Context) (*console, error) {
 		return nil, fmt.Errorf("no ready line: %w", err)
 	}
 	c.ready = time.Since(began)
+	c.idle = c.rss()
 	c.base, c.http = strings.TrimSuffix(line.Console, "/"), "http://"+line.HTTP
 	c.conn, err = grpc.NewClient(line.GRPC, grpc.WithTransportCredentials(insecure.NewCredentials()))
 	if err != nil {
@@ -166,8 +185,15 @@ func (b *bench) start(ctx context.Context) (*console, error) {
 }
 
 func (c *console) stop() {
-	_ = c.conn.Close()
 	_ = c.cmd.Process.Signal(os.Interrupt)
+	c.gone()
+}
+
+// gone cleans up after a process that has ended or is about to.
+func (c *console) gone() {
+	if c.conn != nil {
+		_ = c.conn.Close()
+	}
 	_ = c.cmd.Wait()
 }
 
