@@ -1,7 +1,10 @@
 // New spans refresh the parts of the page that show them, at most twice a second, unless the view is paused.
 export const say = (text) => { document.getElementById("say").textContent = text; };
 
-let stream, timer, paused = false, cleared = 0, dirty = false;
+// What is found in a trace is known some seconds after its last span came.
+const settled = 7000;
+
+let stream, timer, later, paused = false, cleared = 0, dirty = false;
 
 export function live() {
   const address = document.body.dataset.live;
@@ -10,12 +13,18 @@ export function live() {
   if (!address || (!bar && !waiting)) return;
   if (bar) controls(bar);
   stream = new EventSource(address);
-  stream.addEventListener("trace", () => { dirty = true; schedule(); });
+  stream.addEventListener("trace", () => { dirty = true; schedule(); again(); });
   // What came between the rendering of the page and the start of the stream is fetched once.
   stream.addEventListener("ready", () => { if (waiting || document.querySelector("[data-arriving]")) { dirty = true; schedule(); } });
   addEventListener("pagehide", () => stream.close());
   addEventListener("pageshow", (event) => { if (event.persisted) location.reload(); });
   if (document.querySelector("[data-arriving]")) setTimeout(settle, 2100);
+  again();
+}
+
+function again() {
+  clearTimeout(later);
+  later = setTimeout(() => { dirty = true; schedule(); }, settled);
 }
 
 function settle() {
