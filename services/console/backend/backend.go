@@ -38,8 +38,9 @@ type Backend interface {
 // Window is a range of span start times: From inclusive, To exclusive. A zero bound is open.
 type Window struct{ From, To time.Time }
 
-// Numbers are what a table row shows. A request of an application is a SERVER or CONSUMER span of it, or a root of
-// any other kind (a gateway's one CLIENT span).
+// Numbers are what a table row shows. A request of an application is a SERVER or CONSUMER span of it, or a root that
+// calls nobody. A root CLIENT or PRODUCER span counts only for an application without SERVER spans (a gateway that
+// reports one span): for others it is a call that lost its context.
 type Numbers struct {
 	Requests, Errors             int64
 	Average, P50, P95, P99, Peak time.Duration

@@ -144,7 +144,7 @@ func (s *Store) Applications(_ context.Context, w backend.Window) ([]backend.App
 	}
 	totals := map[string]*total{}
 	for i, m := range s.rollups.series {
-		cells := m.within(w)
+		cells := s.rollups.within(i, w)
 		if len(cells) == 0 {
 			continue
 		}
@@ -193,12 +193,12 @@ func (s *Store) Series(_ context.Context, app, version string, w backend.Window,
 	perStep := max(int64((step+time.Minute-1)/time.Minute), 1)
 	byStep := map[int64]*cell{}
 	first, last := int64(1<<62), int64(-1<<62)
-	for i, m := range s.rollups.series {
+	for i := range s.rollups.series {
 		k := &s.rollups.keys[i]
 		if k.app != app || version != "" && k.version != version {
 			continue
 		}
-		cells := m.within(w)
+		cells := s.rollups.within(i, w)
 		for j := range cells {
 			at := floorDiv(cells[j].minute, perStep)
 			if byStep[at] == nil {
@@ -246,7 +246,7 @@ func (s *Store) Servers(_ context.Context, app string, w backend.Window) ([]back
 	totals, last := map[key]*cell{}, map[key]int64{}
 	for i, m := range s.rollups.series {
 		k := &s.rollups.keys[i]
-		cells := m.within(w)
+		cells := s.rollups.within(i, w)
 		if k.app != app || len(cells) == 0 {
 			continue
 		}
@@ -292,9 +292,9 @@ func (s *Store) Topology(_ context.Context, app string, w backend.Window) (backe
 		keep[from], keep[to] = &cell{}, &cell{}
 		t.Edges = append(t.Edges, backend.Edge{From: from.app, FromVersion: from.version, To: to.app, ToVersion: to.version, Numbers: sum.numbers()})
 	}
-	for i, m := range r.series {
+	for i := range r.series {
 		k := nodeKey{r.keys[i].app, r.keys[i].version}
-		cells := m.within(w)
+		cells := r.within(i, w)
 		if len(cells) == 0 || keep[k] == nil && app != "" && k.app != app {
 			continue
 		}

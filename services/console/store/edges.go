@@ -74,7 +74,7 @@ func calls(k span.Kind) bool  { return k == span.KindClient || k == span.KindPro
 func (s *Store) count(g *segment, sh *shape, slot uint32, sp *span.Span, start int64) {
 	serving := serves(sh.kind)
 	failed := sh.status == span.StatusError
-	s.rollups.span(sh.series, start, sp.Duration, serving || sp.ParentID == 0, failed)
+	s.rollups.span(sh.series, sh.kind, sp.ParentID == 0, start, sp.Duration, failed)
 	if serving {
 		if call := s.callOf(sh.shared); call != nil {
 			csh := call.shape()

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"example.com/bookinfo/services/console/backend"
+	"example.com/bookinfo/services/console/span"
 )
 
 // cell is what happened in one minute.
@@ -91,7 +92,12 @@ func minuteOf(ns int64) int64 {
 }
 
 // seriesKey is one instance of an application.
-type seriesKey struct{ app, version, ip, host, region string }
+type seriesKey struct {
+	app, version, ip, host, region string
+	// rootCalls marks the calls of the instance that begin a trace. They are its requests only where nothing else is: a
+	// gateway that reports one span. Those of an application that serves are calls which lost their context.
+	rootCalls bool
+}
 
 // nodeKey is a node of the topology.
 type nodeKey struct{ app, version string }
@@ -102,6 +108,7 @@ type rollups struct {
 	series   []*minutes
 	keys     []seriesKey
 	byKey    map[seriesKey]uint32
+	serving  map[string]bool // applications that reported a request
 	nodes    []nodeKey
 	byNode   map[nodeKey]uint32
 	edges    map[[2]uint32]*minutes
@@ -114,7 +121,7 @@ const maxSeries = 4096
 
 func newRollups(maxBytes int64) *rollups {
 	return &rollups{
-		byKey: map[seriesKey]uint32{}, byNode: map[nodeKey]uint32{}, edges: map[[2]uint32]*minutes{},
+		byKey: map[seriesKey]uint32{}, serving: map[string]bool{}, byNode: map[nodeKey]uint32{}, edges: map[[2]uint32]*minutes{},
 		maxCells: int(max(maxBytes/cellBytes, 1024)),
 	}
 }
@@ -128,18 +135,18 @@ func (r *rollups) seriesOf(k seriesKey) uint32 {
 		return id
 	}
 	if len(r.keys) >= maxSeries {
-		k = seriesKey{app: k.app}
+		k = seriesKey{app: k.app, rootCalls: k.rootCalls}
 		if id, ok := r.byKey[k]; ok {
 			return id
 		}
 		if len(r.keys) >= 2*maxSeries {
-			k = seriesKey{app: "(others)"}
+			k = seriesKey{app: "(others)", rootCalls: k.rootCalls}
 			if id, ok := r.byKey[k]; ok {
 				return id
 			}
 		}
 	}
-	k = seriesKey{clone(k.app), clone(k.version), clone(k.ip), clone(k.host), clone(k.region)}
+	k = seriesKey{clone(k.app), clone(k.version), clone(k.ip), clone(k.host), clone(k.region), k.rootCalls}
 	id := uint32(len(r.keys))
 	r.keys, r.series = append(r.keys, k), append(r.series, &minutes{})
 	r.byKey[k] = id
@@ -163,16 +170,39 @@ func (r *rollups) nodeOf(k nodeKey) uint32 {
 	return id
 }
 
-// span counts one span of a series; request says whether it stands for a request of the application.
-func (r *rollups) span(series uint32, start int64, d time.Duration, request, failed bool) {
+// span counts one span of a series.
+func (r *rollups) span(series uint32, kind span.Kind, root bool, start int64, d time.Duration, failed bool) {
 	m := r.series[series]
 	c, made := m.at(minuteOf(start))
 	c.spans++
-	if request {
-		c.request(d, failed, 1)
-	}
 	m.last = max(m.last, start)
+	switch {
+	case serves(kind):
+		r.serving[r.keys[series].app] = true
+		c.request(d, failed, 1)
+	case root && !calls(kind):
+		c.request(d, failed, 1)
+	case root:
+		r.rootCall(series, start, d, failed)
+	}
 	r.made(made)
+}
+
+func (r *rollups) rootCall(series uint32, start int64, d time.Duration, failed bool) {
+	k := r.keys[series]
+	k.rootCalls = true
+	m := r.series[r.seriesOf(k)]
+	c, made := m.at(minuteOf(start))
+	c.request(d, failed, 1)
+	r.made(made)
+}
+
+// within returns the cells of a series in the window, none where it holds calls that do not count.
+func (r *rollups) within(series int, w backend.Window) []cell {
+	if k := &r.keys[series]; k.rootCalls && r.serving[k.app] {
+		return nil
+	}
+	return r.series[series].within(w)
 }
 
 // edge adds n calls (or takes them back, with n -1).

@@ -322,7 +322,7 @@ func (h *shaper) newShape(g *segment, s *span.Span, r *rollups) shape {
 		}
 	}
 	sh.encoded = append(make([]byte, 0, len(enc)), enc...)
-	sh.series = r.seriesOf(seriesKey{s.Service, s.Version, s.IP, s.Host, region})
+	sh.series = r.seriesOf(seriesKey{app: s.Service, version: s.Version, ip: s.IP, host: s.Host, region: region})
 	sh.node = r.nodeOf(nodeKey{s.Service, s.Version})
 	g.extra += 112 + 36 + int64(len(enc))
 	return sh

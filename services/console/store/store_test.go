@@ -106,13 +106,15 @@ func TestRequestsAndNumbers(t *testing.T) {
 	serve.Status = span.StatusError
 	later := one(4, 0, span.KindServer, "a")
 	later.TraceID.Lo, later.Version, later.Start, later.Duration = 3, "v2", epoch.Add(3*time.Minute), 30*time.Millisecond
-	s.Append([]span.Span{gateway, serve, one(3, 2, span.KindClient, "a"), later})
+	lost := one(5, 0, span.KindClient, "a") // a call without its context is none
+	lost.TraceID.Lo = 4
+	s.Append([]span.Span{gateway, serve, one(3, 2, span.KindClient, "a"), later, lost})
 	apps, err := s.Applications(t.Context(), backend.Window{})
 	if err != nil || len(apps) != 2 {
 		t.Fatal(apps, err)
 	}
 	a := apps[0]
-	if a.Name != "a" || a.Requests != 2 || a.Errors != 1 || a.Spans != 3 || a.Average != 20*time.Millisecond || a.Peak != 30*time.Millisecond ||
+	if a.Name != "a" || a.Requests != 2 || a.Errors != 1 || a.Spans != 4 || a.Average != 20*time.Millisecond || a.Peak != 30*time.Millisecond ||
 		len(a.Versions) != 2 || a.Versions[0].Requests != 1 || !a.LastSeen.Equal(later.Start) {
 		t.Errorf("%+v", a)
 	}
