@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"time"
 
 	"example.com/bookinfo/internal/pages"
 	"example.com/bookinfo/services/console"
@@ -18,6 +19,9 @@ const (
 	otlpHTTPPort = 4318
 )
 
+// settle is how long after its last span a trace counts as whole. The demo's sidecars send every 200 ms, not every 5 s.
+const settle = 1500 * time.Millisecond
+
 // startConsole starts the trace console, which takes the spans of the sidecars, and of whatever else on this machine
 // sends it some.
 func (d *Demo) startConsole(ctx context.Context) error {
@@ -27,6 +31,7 @@ func (d *Demo) startConsole(ctx context.Context) error {
 		OTLPHTTP: d.free(ctx, "OTLP over HTTP", otlpHTTPPort),
 		Log:      d.cfg.Log.With("workload", "console"),
 		Pages:    pages.With(web.Link{Name: "Demo", URL: d.info.Control + "/"}),
+		Settle:   settle,
 	})
 	if err != nil {
 		return err
