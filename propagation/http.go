@@ -1,6 +1,9 @@
 package propagation
 
-import "net/http"
+import (
+	"maps"
+	"net/http"
+)
 
 // Handler captures the trace headers of the set from each request and calls next with a context that carries them.
 func Handler(set Set, next http.Handler) http.Handler {
@@ -34,9 +37,7 @@ func with(r *http.Request, c Captured) *http.Request {
 	}
 	out := r.WithContext(r.Context())
 	out.Header = make(http.Header, len(r.Header)+c.Len())
-	for name, lines := range r.Header {
-		out.Header[name] = append([]string(nil), lines...)
-	}
+	maps.Copy(out.Header, r.Header) // Apply replaces values and changes none
 	c.Apply(out.Header)
 	return out
 }

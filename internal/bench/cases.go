@@ -57,17 +57,17 @@ func (b *bench) start(ctx context.Context) ([]*load, error) {
 	bareServices := []*process{bareDetails, bareReviews, bareRatings}
 	fresh := &load{name: "bare page, fresh connections", path: "/productpage", front: barePage, processes: slices.Concat(bareServices, []*process{barePage}), share: 10}
 	kept := &load{name: "bare page, pooled", path: "/productpage", front: barePooled, processes: slices.Concat(bareServices, []*process{barePooled}), share: 10}
-	services := []*process{details, reviews, ratings}
+	backends := []*process{details, reviews, ratings}
 	return []*load{
 		leaf,
-		{name: "ratings", path: "/ratings/0", front: ratings, processes: []*process{ratings}, share: 1, bare: leaf},
-		{name: "details", path: "/details/0", front: details, processes: []*process{details}, share: 1, bare: leaf},
+		{name: "ratings", path: "/ratings/0", front: ratings, processes: []*process{ratings}, share: 1, bare: leaf, mark: "1.6 times bare"},
+		{name: "details", path: "/details/0", front: details, processes: []*process{details}, share: 1, bare: leaf, mark: "1.6 times bare"},
 		call,
 		{name: "reviews with ratings, itself", path: "/reviews/0", front: reviews, processes: []*process{reviews}, share: 2, bare: call},
-		{name: "reviews with ratings, both", path: "/reviews/0", front: reviews, processes: []*process{reviews, ratings}, share: 2},
+		{name: "reviews with ratings, both", path: "/reviews/0", front: reviews, processes: []*process{reviews, ratings}, share: 2, mark: "0.16"},
 		fresh,
-		{name: "page, fresh connections", path: "/productpage", front: page, processes: slices.Concat(services, []*process{page}), share: 10, bare: fresh},
+		{name: "page, fresh connections", path: "/productpage", front: page, processes: slices.Concat(backends, []*process{page}), share: 10, bare: fresh, mark: "1.1, 10 ms"},
 		kept,
-		{name: "page, pooled", path: "/productpage", front: pooled, processes: slices.Concat(services, []*process{pooled}), share: 10, bare: kept},
+		{name: "page, pooled", path: "/productpage", front: pooled, processes: slices.Concat(backends, []*process{pooled}), share: 10, bare: kept, mark: "0.55, 5 ms"},
 	}, nil
 }

@@ -13,7 +13,6 @@ import (
 	"os/signal"
 	"path/filepath"
 	"slices"
-	"strings"
 	"text/tabwriter"
 	"time"
 )
@@ -34,7 +33,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
 	flags.SetOutput(stderr)
 	rounds := flags.Int("rounds", 5, "how many turns each case gets; the median counts")
-	requests := flags.Int("requests", 5000, "requests of a turn; pages get a tenth")
+	requests := flags.Int("requests", 20_000, "requests of a turn; pages get a tenth")
 	connections := flags.Int("connections", 16, "connections of the load")
 	bin := flags.String("bin", "", "folder with the binaries; without it they are built")
 	if err := flags.Parse(args); err != nil {
@@ -56,9 +55,12 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	return b.report(ctx, stdout)
 }
 
+// services are the binaries under measurement.
+func services() []string { return []string{"ratings", "details", "reviews", "productpage"} }
+
 // build makes the binaries as releases are made.
 func build(ctx context.Context, dir string, stderr io.Writer) error {
-	for _, name := range []string{"ratings", "details", "reviews", "productpage"} {
+	for _, name := range services() {
 		cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-tags", "grpcnotrace", "-ldflags", "-s -w",
 			"-o", filepath.Join(dir, name), "./cmd/"+name)
 		cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
@@ -81,6 +83,7 @@ func (b *bench) stop() {
 	for _, p := range b.started {
 		p.stop()
 	}
+	b.started = nil
 }
 
 // load is one case: an address to ask and the processes whose time counts.
@@ -89,8 +92,9 @@ type load struct {
 	path      string
 	front     *process
 	processes []*process
-	share     int   // of the requests of a turn, one in so many
-	bare      *load // what it is compared with, or nil
+	share     int    // of the requests of a turn, one in so many
+	bare      *load  // what it is compared with, or nil
+	mark      string // what it should cost on an idle machine, or ""
 	turns     []turn
 }
 
@@ -114,73 +118,20 @@ func (b *bench) report(ctx context.Context, stdout io.Writer) error {
 		}
 	}
 	table := tabwriter.NewWriter(stdout, 0, 0, 2, ' ', 0)
-	fmt.Fprintf(table, "%d turns, %d connections\tCPU-s per 1,000\tlowest to highest\ttimes bare\tp50\tp99\n", b.rounds, b.connections)
+	fmt.Fprintf(table, "%d turns, %d connections\tCPU-s per 1,000\tlowest to highest\ttimes bare\tp50\tp99\tmark\n", b.rounds, b.connections)
 	for _, l := range loads {
 		cpu := sorted(l.turns, func(t turn) time.Duration { return t.cpu * 1000 / time.Duration(t.requests) })
 		p50 := sorted(l.turns, func(t turn) time.Duration { return t.p50 })
 		p99 := sorted(l.turns, func(t turn) time.Duration { return t.p99 })
 		middle := len(cpu) / 2
-		fmt.Fprintf(table, "%s\t%.4f\t%.4f to %.4f\t%s\t%.2f ms\t%.2f ms\n", l.name, cpu[middle].Seconds(),
-			cpu[0].Seconds(), cpu[len(cpu)-1].Seconds(), l.timesBare(), milliseconds(p50[middle]), milliseconds(p99[middle]))
+		fmt.Fprintf(table, "%s\t%.4f\t%.4f to %.4f\t%s\t%.2f ms\t%.2f ms\t%s\n", l.name, cpu[middle].Seconds(),
+			cpu[0].Seconds(), cpu[len(cpu)-1].Seconds(), l.timesBare(), milliseconds(p50[middle]), milliseconds(p99[middle]), l.mark)
 	}
 	if err := table.Flush(); err != nil {
 		return err
 	}
-	return b.reportProcesses(ctx, stdout)
-}
-
-func (b *bench) reportProcesses(ctx context.Context, stdout io.Writer) error {
-	select {
-	case <-time.After(2 * time.Second): // idle
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-	table := tabwriter.NewWriter(stdout, 0, 0, 2, ' ', 0)
-	fmt.Fprintf(table, "\nbinary\tsize\tPSS idle\tof it anonymous\texec to first 200\n")
-	var seen []string
-	for _, p := range b.started {
-		if slices.Contains(seen, p.binary) || strings.HasPrefix(p.name, "bare") {
-			continue
-		}
-		seen = append(seen, p.binary)
-		// A process of its own that has answered once: memory after a load says more of the load.
-		first, idle, err := b.fresh(ctx, p)
-		if err != nil {
-			return err
-		}
-		info, err := os.Stat(p.binary)
-		if err != nil {
-			return err
-		}
-		fmt.Fprintf(table, "%s\t%.1f MB\t%.1f MB\t%.1f MB\t%.1f ms\n", p.name, megabytes(info.Size()),
-			megabytes(idle.pss), megabytes(idle.anonymous), milliseconds(first))
-	}
-	return table.Flush()
-}
-
-// fresh starts a process like p ten times. It returns the median time to its first answer, and what the last of them
-// holds when idle.
-func (b *bench) fresh(ctx context.Context, p *process) (time.Duration, memory, error) {
-	const times = 10
-	var firsts []time.Duration
-	var idle memory
-	for i := range times {
-		q, err := startProcess(ctx, p.name, p.binary, p.args, p.env)
-		if err != nil {
-			return 0, idle, err
-		}
-		firsts = append(firsts, q.first)
-		if i == times-1 {
-			time.Sleep(time.Second)
-			idle, err = q.memory()
-		}
-		q.stop()
-		if err != nil {
-			return 0, idle, err
-		}
-	}
-	slices.Sort(firsts)
-	return firsts[times/2], idle, nil
+	b.stop() // else PSS would share a binary's pages among more processes than a user has
+	return reportBinaries(ctx, b.bin, stdout)
 }
 
 // timesBare is the median of what each turn cost beside the turn of the bare servers in the same round: what else runs

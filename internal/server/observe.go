@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net/http"
 	"runtime/debug"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -115,7 +116,7 @@ func (o observed) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		if rec.status == 0 {
 			rec.status = http.StatusOK
 		}
-		route := rec.route.RoutePattern()
+		route := withoutRegexps(rec.route.RoutePattern())
 		telemetry.NameByRoute(r.Context(), r.Method, route)
 		took := time.Since(start)
 		logRequest(o.log, r, rec, start, took)
@@ -134,6 +135,30 @@ func (o observed) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		r.Body = http.MaxBytesReader(w, r.Body, MaxBodyBytes)
 	}
 	o.next.ServeHTTP(rec, r)
+}
+
+// withoutRegexps turns {id:[0-9]+} of chi's patterns into {id}, as the semantic conventions write a route.
+func withoutRegexps(pattern string) string {
+	if !strings.Contains(pattern, ":") {
+		return pattern
+	}
+	var route strings.Builder
+	depth, inRegexp := 0, false // a regular expression may hold braces itself
+	for _, c := range pattern {
+		switch c {
+		case '{':
+			depth++
+		case '}':
+			depth--
+			inRegexp = inRegexp && depth > 0
+		case ':':
+			inRegexp = inRegexp || depth > 0
+		}
+		if !inRegexp {
+			route.WriteRune(c)
+		}
+	}
+	return route.String()
 }
 
 // recovered makes a panic one request's failure and not the process's. It tells whether the connection must be cut: when

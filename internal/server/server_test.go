@@ -50,6 +50,7 @@ func sample() http.Handler {
 		_, err := io.WriteString(w, "thing")
 		return err
 	}))
+	r.Get("/numbers/{n:[0-9]{1,3}}/{rest:.*}", func(http.ResponseWriter, *http.Request) {})
 	r.Post("/things", handle(func(w http.ResponseWriter, r *http.Request) error {
 		_, err := io.Copy(io.Discard, r.Body)
 		return err
@@ -177,6 +178,7 @@ func TestMetricsByRouteAndStatus(t *testing.T) {
 	s.Get(t, "/things/2")
 	s.Get(t, "/things/told")
 	s.Get(t, "/nothing/at/all")
+	s.Get(t, "/numbers/12/x")
 	s.Do(t, "FOO", "/things/1", nil, "")
 	resp, body := s.Get(t, "/metrics")
 	if got := resp.Header.Get("Content-Type"); !strings.HasPrefix(got, "text/plain; version=0.0.4") {
@@ -187,6 +189,7 @@ func TestMetricsByRouteAndStatus(t *testing.T) {
 		name + `{http_request_method="GET",http_response_status_code="200",http_route="/things/{id}"} 2`,
 		name + `{http_request_method="GET",http_response_status_code="418",http_route="/things/{id}"} 1`,
 		name + `{http_request_method="GET",http_response_status_code="404",http_route=""} 1`,
+		name + `{http_request_method="GET",http_response_status_code="200",http_route="/numbers/{n}/{rest}"} 1`,
 		name + `{http_request_method="_OTHER",http_response_status_code="405",http_route=""} 1`,
 		"go_goroutines ",
 		"process_resident_memory_bytes ",
