@@ -173,7 +173,7 @@ func launch(ctx context.Context, cmd *exec.Cmd, base, otlpHTTP, ready string) (*
 		return nil, err
 	}
 	began := time.Now()
-	for ; time.Since(began) < 2*time.Minute; time.Sleep(50 * time.Millisecond) {
+	for ; time.Since(began) < 5*time.Minute; time.Sleep(50 * time.Millisecond) {
 		if _, err := c.get(ctx, ready); err == nil {
 			c.ready = time.Since(began)
 			c.idle = c.rss()
