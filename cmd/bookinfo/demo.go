@@ -111,7 +111,7 @@ func (f *demoFlags) formatInForce() (trace.Format, error) {
 	case f.format != "" && f.asmVersion != "":
 		return "", wrongFlag("format", f.format, "want one of --format and --asm-version")
 	case f.asmVersion != "":
-		format, err := demo.FormatOf(f.asmVersion)
+		format, err := trace.FormatOfASM(f.asmVersion)
 		if err != nil {
 			return "", &server.UsageError{Err: fmt.Errorf("--asm-version %w", err)}
 		}

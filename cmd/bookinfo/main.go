@@ -100,7 +100,10 @@ func (c call) flags(name, usage string) *flag.FlagSet {
 
 // parse reads the flags of a subcommand that takes from min to max arguments behind them. A wrong one is a usage error.
 func (c call) parse(set *flag.FlagSet, min, max int) error {
+	usage := set.Usage
+	set.Usage = func() {} // Parse calls it for a wrong flag too, which gets one line
 	if err := set.Parse(c.args); errors.Is(err, flag.ErrHelp) {
+		usage()
 		return err
 	} else if err != nil {
 		return &server.UsageError{Err: fmt.Errorf("%w; %s -h shows what is understood", err, set.Name())}

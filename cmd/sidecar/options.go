@@ -54,8 +54,11 @@ func (l *list) Set(s string) error { *l = append(*l, s); return nil }
 
 func parse(args []string, stdout io.Writer) (*options, error) {
 	o := &options{tracing: trace.Defaults(trace.Outbound)}
-	fs := o.flags(stdout)
+	fs := o.flags()
 	if err := fs.Parse(known(fs, args)); err != nil {
+		if err == flag.ErrHelp {
+			help(fs, stdout)
+		}
 		return nil, usage(err)
 	}
 	if fs.NArg() > 0 {
@@ -114,10 +117,10 @@ func usage(err error) error {
 	return &server.UsageError{Err: err}
 }
 
-func (o *options) flags(stdout io.Writer) *flag.FlagSet {
+func (o *options) flags() *flag.FlagSet {
 	fs := flag.NewFlagSet("sidecar", flag.ContinueOnError)
 	fs.SetOutput(io.Discard)
-	fs.Usage = func() { help(fs, stdout) }
+	fs.Usage = func() {} // Parse calls it for a wrong flag too, which gets one line
 	id, t := &o.identity, &o.tracing
 	fs.StringVar(&id.Service, "service", "", "`NAME` of the workload's service, for example reviews (needed)")
 	fs.StringVar(&id.Version, "version", "", "`VERSION` of the workload, for example v2")
@@ -127,6 +130,7 @@ func (o *options) flags(stdout io.Writer) *flag.FlagSet {
 	fs.StringVar(&id.ClusterID, "cluster-id", "Kubernetes", "`ID` of the cluster")
 	fs.StringVar(&id.MeshID, "mesh-id", "cluster.local", "`ID` of the mesh")
 	fs.StringVar(&id.ServiceAccount, "service-account", "", "`NAME` that the sidecar tells others, unauthenticated, in x-forwarded-client-cert; default nothing is told")
+	fs.StringVar(&id.NodeID, "node-id", "", "`ID` of the proxy in spans; default sidecar~POD-IP~POD.NAMESPACE~NAMESPACE.svc.cluster.local; Istio's gateways begin with router~")
 	fs.StringVar(&id.Zone, "zone", "", "`ZONE` of the node")
 
 	fs.Var(&o.inbound, "inbound", "`ADDR=APP`: listen at ADDR in front of the application at APP (HOST:PORT)")

@@ -13,7 +13,6 @@ import (
 	"net/netip"
 	"os"
 	"runtime/debug"
-	"strconv"
 	"strings"
 	"time"
 
@@ -126,9 +125,9 @@ func (o *options) check() error {
 		return fmt.Errorf("--pod-ip %q: want an IP address", o.identity.PodIP)
 	}
 	if o.asmVersion != "" {
-		format, err := formatOf(o.asmVersion)
+		format, err := trace.FormatOfASM(o.asmVersion)
 		if err != nil {
-			return err
+			return fmt.Errorf("--asm-version %w", err)
 		}
 		o.format = string(format)
 	}
@@ -136,35 +135,12 @@ func (o *options) check() error {
 	return o.tracing.Validate()
 }
 
-// lastB3 is the last version of Alibaba Cloud Service Mesh whose proxies speak B3; later ones speak W3C.
-var lastB3 = [...]int{1, 18, 0, 124}
-
-// formatOf tells the format of a mesh's version.
-func formatOf(version string) (trace.Format, error) {
-	parts := strings.Split(strings.TrimPrefix(version, "v"), ".")
-	if len(parts) < 2 || len(parts) > len(lastB3) {
-		return "", fmt.Errorf("--asm-version %q: want a version such as 1.18.0.124", version)
-	}
-	for i, last := range lastB3 {
-		n := 0
-		if i < len(parts) {
-			var err error
-			if n, err = strconv.Atoi(parts[i]); err != nil || n < 0 {
-				return "", fmt.Errorf("--asm-version %q: want a version such as 1.18.0.124", version)
-			}
-		}
-		if n != last {
-			if n < last {
-				return trace.B3, nil
-			}
-			return trace.W3C, nil
-		}
-	}
-	return trace.B3, nil
-}
-
 // config makes the sidecar's of the flags.
 func (o *options) config() (sidecar.Config, error) {
+	o.identity = o.identity.WithDefaults()
+	if id := &o.identity; id.NodeID == "" { // of the same form for every listener, as one process may have all kinds
+		id.NodeID = "sidecar~" + id.PodIP + "~" + id.Pod + "." + id.Namespace + "~" + id.Namespace + ".svc.cluster.local"
+	}
 	c := sidecar.Config{
 		Identity: o.identity, Tracing: o.tracing, GatewaySpans: o.gatewaySpans,
 		NoDecoratorPropagation: !o.decoratorPropagate,

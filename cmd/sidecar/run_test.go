@@ -110,7 +110,8 @@ func TestListenersAndCollector(t *testing.T) {
 			case spans := <-reports:
 				for _, s := range spans {
 					found = found || s["traceId"] == traceID && s["kind"] == tt.kind && s["name"] == tt.name &&
-						s["localEndpoint"].(map[string]any)["ipv4"] == "10.0.0.9"
+						s["localEndpoint"].(map[string]any)["ipv4"] == "10.0.0.9" &&
+						s["tags"].(map[string]any)["node_id"] == "sidecar~10.0.0.9~reviews-v2-0.default~default.svc.cluster.local"
 				}
 			case <-deadline:
 				t.Fatalf("no %s span %q of trace %s was reported", tt.kind, tt.name, traceID)
@@ -170,7 +171,7 @@ func TestWrongSettings(t *testing.T) {
 		{append(ok, "--profile", "1.2"), `want 1.36 or 1.40`},
 		{append(ok, "--sampling", "101"), "percentage from 0 to 100"},
 		{append(ok, "--sampling", "x"), "sampling"},
-		{append(ok, "--asm-version", "new"), "want a version such as 1.18.0.124"},
+		{append(ok, "--asm-version", "new"), "want a version of ASM, such as 1.18.0.124"},
 		{append(ok, "--gateway-spans", "3"), "want 1 or 2"},
 		{append(ok, "--zipkin", "http://a", "--otlp", "http://b"), "want one of them"},
 		{append(ok, "--zipkin", "nowhere"), "zipkin"},
@@ -189,22 +190,16 @@ func TestWrongSettings(t *testing.T) {
 		{[]string{"--config", unknown}, `unknown key "servise"`},
 		{[]string{"--config", "/does/not/exist"}, "--config"},
 	} {
-		err := run(t.Context(), tt.args, func(string) string { return "" }, io.Discard, io.Discard)
+		var out bytes.Buffer
+		err := run(t.Context(), tt.args, func(string) string { return "" }, &out, io.Discard)
+		if out.Len() > 0 {
+			t.Errorf("%q prints %s", tt.args, &out)
+		}
 		var usage *server.UsageError
 		if err == nil || !strings.Contains(err.Error(), tt.want) || strings.Contains(err.Error(), "\n") {
 			t.Errorf("%q: error %v, want one line with %q", tt.args, err, tt.want)
 		} else if !errors.As(err, &usage) {
 			t.Errorf("%q: %v does not end with code 2", tt.args, err)
-		}
-	}
-}
-
-func TestFormatOf(t *testing.T) {
-	for version, want := range map[string]string{
-		"1.18.0.124": "b3", "1.18.0.125": "w3c", "1.18.0.123": "b3", "1.17.2.35": "b3", "1.18": "b3", "1.19": "w3c", "v1.22.6.89": "w3c",
-	} {
-		if got, err := formatOf(version); string(got) != want || err != nil {
-			t.Errorf("%s: %s, %v; want %s", version, got, err, want)
 		}
 	}
 }

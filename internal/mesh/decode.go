@@ -75,6 +75,9 @@ func (d *decoder) syntax(err error) {
 		fmt.Sscan(match[1], &line)
 		message = message[len(match[0]):]
 	}
+	if strings.Contains(message, "cannot start any token") {
+		message += " (a tab? YAML is indented with spaces)"
+	}
 	d.errorf("", line, "", "not YAML: %s", message)
 }
 
@@ -147,7 +150,7 @@ func (d *decoder) kind(node *yaml.Node, apiVersion, name string) (Kind, bool) {
 			versions = append(versions, group+"/"+known)
 		}
 	}
-	resource := name + " " + text(child(child(node, "metadata"), "name"))
+	resource := strings.TrimSpace(name + " " + text(child(child(node, "metadata"), "name")))
 	p := Problem{Code: codeUnknownKind, Resource: resource, File: d.file, Line: line, Field: "kind"}
 	switch {
 	case len(versions) > 0:

@@ -46,7 +46,7 @@ func runApply(ctx context.Context, env Env) error {
 			return err
 		}
 	}
-	return o.report(out.Problems)
+	return o.report(out.Problems, "applied")
 }
 
 // apply sends the files. A refused file is no error here: the problems say it.
@@ -59,8 +59,8 @@ func (o *options) apply(ctx context.Context, files []mesh.File, dryRun bool) (me
 	return out, err
 }
 
-// report prints problems on standard error. The error tells of files that were refused.
-func (o *options) report(problems []mesh.Problem) error {
+// report prints problems on standard error; done is what did not happen to the files with an error. The error tells of files that were refused.
+func (o *options) report(problems []mesh.Problem, done string) error {
 	refused := make(map[string]bool)
 	for _, p := range problems {
 		fmt.Fprintln(o.env.Stderr, p)
@@ -73,8 +73,8 @@ func (o *options) report(problems []mesh.Problem) error {
 		return nil
 	case 1:
 		for name := range refused {
-			return fmt.Errorf("nothing of %s was applied", name)
+			return fmt.Errorf("nothing of %s was %s", name, done)
 		}
 	}
-	return fmt.Errorf("nothing of %d files was applied", len(refused))
+	return fmt.Errorf("nothing of %d files was %s", len(refused), done)
 }

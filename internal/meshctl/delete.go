@@ -60,6 +60,9 @@ func runDelete(ctx context.Context, env Env) error {
 			kind, name, _ := strings.Cut(change.Name, "/")
 			fmt.Fprintf(env.Stdout, "%s %q deleted%s\n", kind, name, o.dryRun.suffix())
 		}
+		if err := o.report(out.Problems, "deleted"); err != nil {
+			missing = append(missing, err)
+		}
 		for _, line := range out.Errors {
 			missing = append(missing, errors.New("Error from server (NotFound): "+line)) //nolint:staticcheck // kubectl's words
 		}

@@ -34,7 +34,7 @@ func runDiff(ctx context.Context, env Env) error {
 	if err != nil {
 		return err
 	}
-	if err := o.report(out.Problems); err != nil {
+	if err := o.report(out.Problems, "compared"); err != nil {
 		// Exit status 1 is for a difference, so that anything else is above it.
 		return fmt.Errorf("%w: the files cannot be applied", ErrUsage)
 	}

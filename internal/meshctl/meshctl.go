@@ -136,10 +136,12 @@ func (o *options) withDryRun() {
 // parse reads flags and arguments in any order, as kubectl does, and returns the arguments.
 func (o *options) parse() ([]string, error) {
 	var positional []string
-	args := o.env.Args
+	args, usage := o.env.Args, o.Usage
+	o.Usage = func() {} // Parse calls it for a wrong flag too, which gets one line
 	for {
 		if err := o.Parse(args); err != nil {
 			if errors.Is(err, flag.ErrHelp) {
+				usage()
 				return nil, err
 			}
 			return nil, usagef("%v; %s -h shows what is understood", err, o.Name())

@@ -235,3 +235,31 @@ spans are named reviews.default.svc.cluster.local:9080/*
 		t.Errorf("%v", err)
 	}
 }
+
+// A folder that also holds what the mesh does not take is deleted as far as it can be.
+func TestDeleteFolder(t *testing.T) {
+	s := newSession(t)
+	folder := t.TempDir()
+	for name, text := range map[string]string{
+		"a.yaml": rules,
+		"b.yaml": "apiVersion: install.istio.io/v1alpha1\nkind: IstioOperator\nspec: {}\n",
+	} {
+		if err := os.WriteFile(filepath.Join(folder, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, _, err := s.run("", "apply", "-f", folder); err == nil {
+		t.Error("the operator is applied")
+	}
+	out, problems, err := s.run("", "delete", "-f", folder)
+	if want := "destinationrule.networking.istio.io \"reviews\" deleted\n"; out != want {
+		t.Errorf("printed %q, want %q", out, want)
+	}
+	if !strings.HasPrefix(problems, "Error (IstioOperator "+folder) || err == nil || !strings.Contains(err.Error(), "b.yaml was deleted") {
+		t.Errorf("problems %q, error %v", problems, err)
+	}
+	out, _, err = s.run("", "get", "vs", "--foo")
+	if out != "" || err == nil || strings.Contains(err.Error(), "\n") {
+		t.Errorf("a wrong flag prints %q, %v; want one line in the error", out, err)
+	}
+}

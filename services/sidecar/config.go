@@ -69,7 +69,8 @@ type Listener struct {
 	Table *route.Table
 }
 
-func (i Identity) withDefaults() Identity {
+// WithDefaults fills the fields that are empty and have a default, except NodeID.
+func (i Identity) WithDefaults() Identity {
 	set := func(field *string, value string) {
 		if *field == "" {
 			*field = value

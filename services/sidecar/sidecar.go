@@ -49,7 +49,7 @@ func (d dice) Uint64() uint64 { return d() }
 // Start listens on every address of c before it returns, so that an error says what is wrong with the settings. The
 // sidecar runs until Close, or until ctx ends.
 func Start(ctx context.Context, c Config) (*Sidecar, error) {
-	c.Identity = c.Identity.withDefaults()
+	c.Identity = c.Identity.WithDefaults()
 	if err := c.validate(); err != nil {
 		return nil, err
 	}

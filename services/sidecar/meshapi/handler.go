@@ -95,10 +95,12 @@ type DeleteRequest struct {
 	DryRun    bool        `json:"dryRun,omitempty"`
 }
 
-// DeleteResponse lists what was deleted; Errors what was not there (status 404).
+// DeleteResponse lists what was deleted; Errors what was not there (status 404), Problems which files could not be read
+// (status 422). The others are taken nevertheless.
 type DeleteResponse struct {
-	Changes []Change `json:"changes"`
-	Errors  []string `json:"errors,omitempty"`
+	Changes  []Change       `json:"changes"`
+	Errors   []string       `json:"errors,omitempty"`
+	Problems []mesh.Problem `json:"problems,omitempty"`
 }
 
 func (a *api) delete(w http.ResponseWriter, r *http.Request) {
@@ -107,20 +109,19 @@ func (a *api) delete(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	keys := in.Keys
+	out := DeleteResponse{Changes: []Change{}}
 	for _, file := range in.Files {
 		resources, problems := mesh.Decode(file, namespaceOr(in.Namespace))
-		for _, p := range problems {
-			if !p.Warning {
-				fail(w, http.StatusUnprocessableEntity, p.String())
-				return
-			}
+		problems = slices.DeleteFunc(problems, func(p mesh.Problem) bool { return p.Warning })
+		if len(problems) > 0 {
+			out.Problems = append(out.Problems, problems...)
+			continue
 		}
 		for _, resource := range resources {
 			keys = append(keys, resource.Key())
 		}
 	}
 	changes, err := a.m.Delete(keys, in.DryRun)
-	out := DeleteResponse{Changes: []Change{}}
 	for _, c := range changes {
 		out.Changes = append(out.Changes, Change{Action: c.Action, Name: c.Name, Object: c.Resource})
 	}
@@ -128,6 +129,9 @@ func (a *api) delete(w http.ResponseWriter, r *http.Request) {
 	if err != nil {
 		status = http.StatusNotFound
 		out.Errors = strings.Split(err.Error(), "\n")
+	}
+	if len(out.Problems) > 0 {
+		status = http.StatusUnprocessableEntity
 	}
 	write(w, status, out)
 }

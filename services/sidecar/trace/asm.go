@@ -1,19 +1,17 @@
-package demo
+package trace
 
 import (
 	"fmt"
 	"strconv"
 	"strings"
-
-	"example.com/bookinfo/services/sidecar/trace"
 )
 
-// lastB3 is the last version of ASM whose sidecars write B3; later ones write W3C Trace Context.
+// lastB3 is the last version of Alibaba Cloud Service Mesh whose sidecars write B3; later ones write W3C Trace Context.
 var lastB3 = [4]int{1, 18, 0, 124}
 
-// FormatOf returns the format that sidecars of an ASM version write, such as 1.18.0.124. A version of fewer parts is
+// FormatOfASM returns the format that the sidecars of a version of ASM write, such as 1.18.0.124. A version of fewer parts is
 // the first of its line.
-func FormatOf(asmVersion string) (trace.Format, error) {
+func FormatOfASM(asmVersion string) (Format, error) {
 	wrong := fmt.Errorf("%q: want a version of ASM, such as 1.18.0.124 or 1.22", asmVersion)
 	words := strings.Split(strings.TrimPrefix(asmVersion, "v"), ".")
 	if len(words) < 2 || len(words) > len(lastB3) {
@@ -30,10 +28,10 @@ func FormatOf(asmVersion string) (trace.Format, error) {
 	for i := range parts {
 		if parts[i] != lastB3[i] {
 			if parts[i] > lastB3[i] {
-				return trace.W3C, nil
+				return W3C, nil
 			}
 			break
 		}
 	}
-	return trace.B3, nil
+	return B3, nil
 }
