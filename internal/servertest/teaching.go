@@ -22,7 +22,7 @@ func Teaching(t *testing.T, run Entry, service string, env map[string]string, pa
 		s := Start(t, run, with(off))
 		for _, method := range []string{http.MethodGet, http.MethodPut, http.MethodDelete} {
 			for _, at := range []string{"/teaching", "/teaching/", "/teaching/" + service} {
-				if resp, body := s.Do(t, method, at, nil, `{"broken":["drop=x-b3-spanid"]}`); resp.StatusCode < 400 || strings.Contains(body, "broken") {
+				if resp, body := s.Do(t, method, at, nil, `{"broken":["drop=x-b3-spanid"]}`); resp.StatusCode < 400 || strings.Contains(body, "broken") { //nolint:bodyclose // closed already
 					t.Errorf("TEACHING=%q: %s %s: %s %s", off, method, at, resp.Status, body)
 				}
 			}
@@ -33,7 +33,7 @@ func Teaching(t *testing.T, run Entry, service string, env map[string]string, pa
 		Service string
 		Broken  []string
 	}
-	resp, body := s.Get(t, "/teaching/")
+	resp, body := s.Get(t, "/teaching/") //nolint:bodyclose // closed already
 	if err := json.Unmarshal([]byte(body), &states); err != nil || len(states) != 1 || states[0].Service != service || len(states[0].Broken) != 0 {
 		t.Fatalf("GET /teaching/: %s %s, want %s unbroken", resp.Status, body, service)
 	}
@@ -42,7 +42,7 @@ func Teaching(t *testing.T, run Entry, service string, env map[string]string, pa
 	}
 	control := func(method, at, body string, header http.Header, want int) {
 		t.Helper()
-		if resp, got := s.Do(t, method, at, header, body); resp.StatusCode != want {
+		if resp, got := s.Do(t, method, at, header, body); resp.StatusCode != want { //nolint:bodyclose // closed already
 			t.Errorf("%s %s %s: %s %s, want %d", method, at, body, resp.Status, got, want)
 		}
 	}
@@ -55,7 +55,7 @@ func Teaching(t *testing.T, run Entry, service string, env map[string]string, pa
 	const id = "a2fb4a1d1a96d312"
 	sent := func() string {
 		t.Helper()
-		resp, body := s.Do(t, http.MethodGet, path, http.Header{"X-B3-Spanid": {id}}, "")
+		resp, body := s.Do(t, http.MethodGet, path, http.Header{"X-B3-Spanid": {id}}, "") //nolint:bodyclose // closed already
 		seen := stub.Seen()
 		if resp.StatusCode != 200 || len(seen) == 0 {
 			t.Fatalf("GET %s: %s %s", path, resp.Status, body)

@@ -33,7 +33,7 @@ func browser(t *testing.T) context.Context {
 	ctx, cancel = chromedp.NewContext(ctx)
 	t.Cleanup(cancel)
 	do(t, ctx, command(network.Enable, network.EnableParams{})) // starts it; a timeout here would end it
-	ctx, cancel = context.WithTimeout(ctx, 2*time.Minute)
+	ctx, cancel = context.WithTimeout(ctx, 5*time.Minute)
 	t.Cleanup(cancel)
 	return ctx
 }
@@ -152,8 +152,9 @@ func TestPagesInABrowser(t *testing.T) {
 		f := newFixture(t, append(scene.options, with("TRACE_URL", "http://127.0.0.1:9411/traces/{traceId}"))...)
 		for _, l := range looks() {
 			name := scene.name + "-" + l.name
-			do(t, ctx, forgetCookies(), traced, l.set(), chromedp.Navigate(f.url+"/productpage"))
+			do(t, ctx, forgetCookies(), traced, l.set())
 			if scene.user != "" {
+				do(t, ctx, chromedp.Navigate(f.url+"/productpage"))
 				signIn(t, ctx, scene.user)
 			}
 			do(t, ctx, chromedp.Navigate(f.url+scene.path), chromedp.WaitReady("body"))
