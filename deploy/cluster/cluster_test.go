@@ -126,11 +126,14 @@ func address(ns, service, port, variable string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	for _, host := range strings.Fields(addresses) {
-		conn, err := net.DialTimeout("tcp", net.JoinHostPort(host, port), 5*time.Second)
-		if err == nil {
-			conn.Close()
-			return "http://" + net.JoinHostPort(host, port), nil
+	// kube-proxy learns of a new endpoint a moment after it is ready.
+	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); time.Sleep(time.Second) {
+		for _, host := range strings.Fields(addresses) {
+			conn, err := net.DialTimeout("tcp", net.JoinHostPort(host, port), 5*time.Second)
+			if err == nil {
+				conn.Close()
+				return "http://" + net.JoinHostPort(host, port), nil
+			}
 		}
 	}
 	return "", fmt.Errorf("%s/%s:%s does not answer at any of %q from here: set %s to a URL that does", ns, service, port, addresses, variable)

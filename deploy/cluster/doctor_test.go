@@ -71,9 +71,9 @@ func TestDoctorFindsEachFault(t *testing.T) {
 			step: "gateway", says: "404"},
 		{name: "backend down", plant: "kubectl -n observability scale deployment/bookinfo-console --replicas=0 && kubectl -n observability wait --for=delete pod -l app=bookinfo-console --timeout=60s",
 			step: "backend", says: "no pod is ready behind observability/otel-collector", also: []string{"trace"}},
-		{name: "quota used up", plant: "curl -sSf -X PATCH -H 'content-type: application/json' -d '{\"quotaSpans\":1}' CONSOLE/api/bookinfo/v1/settings && curl -s -o /dev/null GATEWAY/productpage && sleep 6",
+		{name: "quota used up", plant: "curl -sSf --retry 5 --retry-connrefused -X PATCH -H 'content-type: application/json' -d '{\"quotaSpans\":1}' CONSOLE/api/bookinfo/v1/settings && curl -s -o /dev/null GATEWAY/productpage && sleep 6",
 			step: "trace", says: "the daily quota is used up",
-			mend: "curl -sSf -X PATCH -H 'content-type: application/json' -d '{\"quotaSpans\":0}' CONSOLE/api/bookinfo/v1/settings"},
+			mend: "curl -sSf --retry 5 --retry-connrefused -X PATCH -H 'content-type: application/json' -d '{\"quotaSpans\":0}' CONSOLE/api/bookinfo/v1/settings"},
 	} {
 		t.Run(fault.name, func(t *testing.T) {
 			here := strings.NewReplacer("CONSOLE", consoleURL, "GATEWAY", gatewayURL)
