@@ -104,16 +104,16 @@ func (c *callers) of(metadata string) *stats.Workload {
 	})
 }
 
-// workload is the one behind an endpoint, as far as its labels tell.
-func (f *inForce) workload(e *route.Endpoint) *stats.Workload {
+// workload is the one behind an endpoint, as far as its labels tell. The mesh is one cluster, the caller's.
+func (f *inForce) workload(e *route.Endpoint, cluster string) *stats.Workload {
 	return f.workloads.get(e, maxCallers, func() *stats.Workload {
 		app, version := e.Labels["app"], e.Labels["version"]
 		if app == "" {
 			return &stats.Workload{}
 		}
 		return &stats.Workload{
-			Name: workloadName(app, version), Namespace: e.Labels["namespace"], App: app, Version: version,
-			Service: app, Revision: version, Cluster: e.Labels["cluster"],
+			Name: workloadName(app, version), Namespace: e.Namespace, App: app, Version: version,
+			Service: app, Revision: version, Cluster: cluster,
 		}
 	})
 }

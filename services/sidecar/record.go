@@ -80,7 +80,7 @@ func (x *exchange) count(s *stats.Stats, took time.Duration) {
 	if x.l.direction == trace.Inbound {
 		r.Reporter, r.From, r.To = stats.Destination, x.caller, x.l.sidecar.self
 	} else if x.endpoint != nil && x.cluster != nil {
-		r.To = x.force.workload(x.endpoint)
+		r.To = x.force.workload(x.endpoint, x.l.sidecar.config.ClusterID)
 	}
 	if c := x.choice.Cluster; c != nil && c.Host != "" {
 		r.Service = c.Host

@@ -51,11 +51,11 @@ func (d *Destinations) Add(name, subsetName string, endpoints []string) error {
 		if err := validAddr(e); err != nil {
 			return err
 		}
-		labels := map[string]string{"app": short, "namespace": namespace}
+		labels := map[string]string{"app": short}
 		if subsetName != "" {
 			labels["version"] = subsetName
 		}
-		set.endpoints = append(set.endpoints, route.Endpoint{Address: e, Labels: labels})
+		set.endpoints = append(set.endpoints, route.Endpoint{Address: e, Namespace: namespace, Labels: labels})
 	}
 	s.subsets = append(s.subsets, set)
 	return nil

@@ -67,7 +67,7 @@ func (b *builder) endpoints(service *mesh.Service, port mesh.ServicePort) []rout
 	var endpoints []route.Endpoint
 	for _, w := range b.s.WorkloadsOf(service) {
 		if address := w.Ports[targetPort(port)].Proxy; address != "" {
-			endpoints = append(endpoints, route.Endpoint{Address: address, Pod: w.Pod, IP: w.IP, Labels: w.Labels})
+			endpoints = append(endpoints, route.Endpoint{Address: address, Pod: w.Pod, IP: w.IP, Namespace: w.Namespace, Labels: w.Labels})
 		}
 	}
 	for _, e := range service.Endpoints {

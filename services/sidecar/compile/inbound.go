@@ -45,7 +45,7 @@ func (b *builder) inbound() *route.Table {
 func (b *builder) inboundCluster(name, host string, port int) *route.Cluster {
 	cluster := &route.Cluster{Name: name, Host: host, Port: port, ConnectTimeout: connectTimeout}
 	if address := b.w.Ports[port].App; address != "" {
-		cluster.Endpoints = []route.Endpoint{{Address: address, Pod: b.w.Pod, IP: b.w.IP, Labels: b.w.Labels}}
+		cluster.Endpoints = []route.Endpoint{{Address: address, Pod: b.w.Pod, IP: b.w.IP, Namespace: b.w.Namespace, Labels: b.w.Labels}}
 	}
 	return cluster
 }

@@ -29,7 +29,9 @@ type Endpoint struct {
 	Address string
 	// Pod and IP are what people see: the demo's workloads all live on 127.0.0.1 but carry invented ones.
 	Pod, IP string
-	Labels  map[string]string
+	// Namespace of the workload; empty outside the mesh.
+	Namespace string
+	Labels    map[string]string
 	// Weight among the endpoints; 0 counts as 1.
 	Weight uint32
 }
