@@ -129,9 +129,13 @@ func (r *request) silence() {
 			if len(usual) == 0 || len(r.children[i]) > 0 || r.rootsDuring(i) {
 				continue
 			}
+			headers := contextHeaders(r.format(i)) // traceparent holds the decision on sampling itself
+			if r.format(i) != "w3c" {
+				headers = append(headers, "x-b3-sampled")
+			}
 			r.add(Finding{
 				Kind: TraceStops, Application: application, Caller: r.caller(i), Callees: slices.Clone(usual),
-				Headers: append(slices.Clone(contextHeaders(r.format(i))), "x-b3-sampled"), Confidence: Possible,
+				Headers: headers, Confidence: Possible,
 				Evidence: []Evidence{r.evidence(i)},
 				Text:     fmt.Sprintf("%s usually calls %s for this request, and no sidecar reported such a call.", application, joined(usual)),
 			})

@@ -115,9 +115,16 @@ func (r *request) orphans(at []int) {
 		server, _, _ := r.served(first)
 		f := Finding{Kind: HiddenSpans, Application: s.Service, Caller: r.caller(server), Confidence: Likely,
 			Text: fmt.Sprintf("%s's calls name the parent %s, which nobody reported: a span that the application made itself.", s.Service, s.ParentID)}
+		if server >= 0 && r.spans[server].TraceID.Lo != s.TraceID.Lo {
+			f.Kind, f.Headers = NewTrace, contextHeaders(r.format(server))
+			f.Text = fmt.Sprintf("%s's calls carry a trace id of the application's own making, not that of the request which caused them.", s.Service)
+		}
 		for _, i := range at[:min(len(at), fewest)] {
 			f.Callees = append(f.Callees, nonEmpty(r.callee(i))...)
 			f.Evidence = append(f.Evidence, r.evidence(i))
+		}
+		if f.Kind == NewTrace {
+			f.Evidence = append(f.Evidence, r.evidence(server))
 		}
 		r.add(f)
 	case len(at) > 1:
