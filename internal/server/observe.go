@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"errors"
+	"io"
 	"log/slog"
 	"net/http"
 	"runtime/debug"
@@ -129,12 +130,21 @@ func (o observed) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if r.ContentLength > MaxBodyBytes {
 		w.Header().Set("Connection", "close")
 		http.Error(rec, tooLargeMessage(MaxBodyBytes), http.StatusRequestEntityTooLarge)
+		linger(w, r)
 		return
 	}
 	if r.Body != nil && r.Body != http.NoBody {
 		r.Body = http.MaxBytesReader(w, r.Body, MaxBodyBytes)
 	}
 	o.next.ServeHTTP(rec, r)
+}
+
+// linger sends the answer and reads on for a while what the client is still sending: closing the connection under it
+// would reset it, and the answer would be lost.
+func linger(w http.ResponseWriter, r *http.Request) {
+	if http.NewResponseController(w).Flush() == nil {
+		_, _ = io.CopyN(io.Discard, r.Body, 4*MaxBodyBytes) // nobody misses it
+	}
 }
 
 // withoutRegexps turns {id:[0-9]+} of chi's patterns into {id}, as the semantic conventions write a route.
