@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -56,7 +57,7 @@ func parse(args []string, stdout io.Writer) (*options, error) {
 	o := &options{tracing: trace.Defaults(trace.Outbound)}
 	fs := o.flags()
 	if err := fs.Parse(known(fs, args)); err != nil {
-		if err == flag.ErrHelp {
+		if errors.Is(err, flag.ErrHelp) {
 			help(fs, stdout)
 		}
 		return nil, usage(err)
@@ -111,7 +112,7 @@ func known(fs *flag.FlagSet, args []string) []string {
 
 // usage marks an error as one of the settings; nil and the request for help stay what they are.
 func usage(err error) error {
-	if err == nil || err == flag.ErrHelp {
+	if err == nil || errors.Is(err, flag.ErrHelp) {
 		return err
 	}
 	return &server.UsageError{Err: err}

@@ -55,12 +55,12 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 		defer func() { err = errors.Join(err, closeWithin(reporter.Close)) }()
 	}
 	if o.accessLog != "" {
-		log, err := o.openLog(stderr)
-		if err != nil {
-			return usage(err)
+		log, openErr := o.openLog(stderr)
+		if openErr != nil {
+			return usage(openErr)
 		}
 		config.AccessLog = log
-		defer closeWithin(log.Close)
+		defer func() { err = errors.Join(err, closeWithin(log.Close)) }()
 	}
 	if getenv("GOGC") == "" {
 		debug.SetGCPercent(50) // there is one beside every application: memory counts more than the last percent of speed
@@ -69,7 +69,7 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 	if err != nil {
 		return err
 	}
-	defer s.Close()
+	defer func() { _ = s.Close() }() // only the first call acts
 	ready := map[string]any{}
 	for _, d := range []trace.Direction{trace.Inbound, trace.Outbound, trace.Gateway} {
 		switch addrs := s.Addrs(d); len(addrs) {
@@ -87,8 +87,8 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 		}
 		ready["admin"] = ln.Addr().String()
 		admin := &http.Server{Handler: s.AdminHandler(reporter), ReadTimeout: 10 * time.Second, WriteTimeout: 30 * time.Second, MaxHeaderBytes: 16 << 10}
-		go admin.Serve(ln)
-		defer admin.Close()
+		go func() { _ = admin.Serve(ln) }() // it ends with Close
+		defer func() { _ = admin.Close() }()
 	}
 	if err := json.NewEncoder(stdout).Encode(ready); err != nil {
 		return err
