@@ -15,7 +15,6 @@ import (
 	"net/url"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"slices"
 	"sort"
 	"strings"
@@ -37,22 +36,15 @@ import (
 	"example.com/bookinfo/services/console/store"
 )
 
-// zipkinJar finds Zipkin's server, which holds its UI too, in the local Maven repository.
+// zipkinJar is Zipkin's server, which holds its UI too. Where it lies is asked of the environment, since it takes a
+// Java machine a minute to start it.
 func zipkinJar(t *testing.T) string {
 	t.Helper()
-	home, err := os.UserHomeDir()
-	if err != nil {
-		t.Fatal(err)
+	jar := os.Getenv("BOOKINFO_ZIPKIN_JAR")
+	if jar == "" {
+		need.Missing(t, "zipkin", "BOOKINFO_ZIPKIN_JAR names no zipkin-server-3.5.1-exec.jar; mvn dependency:get -Dartifact=io.zipkin:zipkin-server:3.5.1:jar:exec -Dtransitive=false brings one")
 	}
-	jars, err := filepath.Glob(filepath.Join(home, ".m2/repository/io/zipkin/zipkin-server/*/zipkin-server-*-exec.jar"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if len(jars) == 0 {
-		need.Missing(t, "zipkin", "no server in the local Maven repository; mvn dependency:get -Dartifact=io.zipkin:zipkin-server:3.5.1:jar:exec -Dtransitive=false brings it")
-	}
-	slices.Sort(jars)
-	return jars[len(jars)-1]
+	return jar
 }
 
 // startZipkin starts a real Zipkin with its spans in memory and gives its address.
