@@ -58,6 +58,7 @@ func TestTextsNameFilesAndTargetsThatExist(t *testing.T) {
 	}
 	target := regexp.MustCompile("(?m)(?:^|`)make ([a-z][a-z-]*)")
 	file := regexp.MustCompile(`(?:^|[\s` + "`" + `(])((?:docs|deploy|cmd|services|internal|propagation)/[A-Za-z0-9_./-]*[A-Za-z0-9])`)
+	placeholder := regexp.MustCompile(`[A-Z]{4}`)                           // such as FILE or WORKLOAD
 	deployment := regexp.MustCompile(`^deploy/[a-z]+-(v\d|ingressgateway)`) // kubectl's short name of a Deployment
 	for path, text := range texts(t) {
 		for _, m := range target.FindAllStringSubmatch(text, -1) {
@@ -67,7 +68,7 @@ func TestTextsNameFilesAndTargetsThatExist(t *testing.T) {
 		}
 		for _, m := range file.FindAllStringSubmatch(text, -1) {
 			name := m[1]
-			if strings.Contains(name, "...") || strings.Contains(name, "FILE") || deployment.MatchString(name) {
+			if strings.Contains(name, "...") || placeholder.MatchString(name) || deployment.MatchString(name) {
 				continue
 			}
 			if _, err := os.Stat(filepath.Join("..", name)); err == nil {

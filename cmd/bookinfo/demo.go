@@ -171,7 +171,7 @@ func demoCommand(ctx context.Context, c call) error {
 	if err != nil {
 		return err
 	}
-	defer running.Close()
+	defer running.Close() //nolint:errcheck // the command ends; what a part could not close ends with it
 	withdraw, err := demo.Announce(running.Info(), c.getenv)
 	if err != nil {
 		return err

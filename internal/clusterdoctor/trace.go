@@ -98,19 +98,19 @@ func (e *examination) request(ctx context.Context) (Result, bool) {
 		return failed("", "%v", err), false
 	}
 	defer stop()
-	resp, body, err := fetch(ctx, address+"/productpage")
+	resp, err := fetch(ctx, address+"/productpage")
 	if err != nil {
 		return failed(fmt.Sprintf("kubectl -n %s logs deploy/%s", e.cfg.GatewayNamespace, e.cfg.Gateway), "the gateway does not answer: %v", err), false
 	}
 	switch {
-	case resp.StatusCode == http.StatusNotFound:
+	case resp.code == http.StatusNotFound:
 		return failed("kubectl apply -f deploy/istio/bookinfo-gateway.yaml; istioctl analyze", "/productpage is 404 at the gateway: no route, or a Gateway with another port or selector"), false
-	case resp.StatusCode != http.StatusOK:
-		return failed("istioctl proxy-config routes deploy/"+e.cfg.Gateway+" -n "+e.cfg.GatewayNamespace, "/productpage answers %s: %.120s", resp.Status, body), false
-	case !strings.Contains(string(body), "Simple Bookstore App"):
+	case resp.code != http.StatusOK:
+		return failed("istioctl proxy-config routes deploy/"+e.cfg.Gateway+" -n "+e.cfg.GatewayNamespace, "/productpage answers %s: %.120s", resp.status, resp.body), false
+	case !strings.Contains(string(resp.body), "Simple Bookstore App"):
 		return failed("", "/productpage is not Bookinfo's page"), false
 	}
-	e.traceID = traceID(resp.Header)
+	e.traceID = traceID(resp.header)
 	if e.traceID == "" {
 		return Result{Status: Warning, Text: "the page came; it names no trace, so its sidecar made none"}, true
 	}
@@ -146,7 +146,7 @@ func (e *examination) trace(ctx context.Context) (Result, bool) {
 	deadline := time.Now().Add(e.cfg.Wait)
 	var services map[string]int
 	var missing []string
-	spans := 0
+	var spans int
 	for {
 		spans, services = spansOf(ctx, address, e.traceID)
 		missing = e.missing(services)
@@ -182,12 +182,12 @@ func (e *examination) missing(services map[string]int) []string {
 
 // quotaUsed asks a console of ours; another backend has no such page.
 func quotaUsed(ctx context.Context, address string) string {
-	resp, body, err := fetch(ctx, address+"/api/bookinfo/v1/usage")
-	if err != nil || resp.StatusCode != http.StatusOK {
+	resp, err := fetch(ctx, address+"/api/bookinfo/v1/usage")
+	if err != nil || resp.code != http.StatusOK {
 		return ""
 	}
 	var u struct{ Spans, Bytes, QuotaSpans, QuotaBytes, Refused int64 }
-	if json.Unmarshal(body, &u) != nil {
+	if json.Unmarshal(resp.body, &u) != nil {
 		return ""
 	}
 	if u.QuotaSpans > 0 && u.Spans >= u.QuotaSpans {
@@ -201,14 +201,14 @@ func quotaUsed(ctx context.Context, address string) string {
 
 // spansOf counts the spans of a trace by Zipkin's API, which the console has too, in all and by workload.
 func spansOf(ctx context.Context, address, id string) (int, map[string]int) {
-	resp, body, err := fetch(ctx, address+"/api/v2/trace/"+id)
-	if err != nil || resp.StatusCode != http.StatusOK {
+	resp, err := fetch(ctx, address+"/api/v2/trace/"+id)
+	if err != nil || resp.code != http.StatusOK {
 		return 0, nil
 	}
 	var spans []struct {
 		LocalEndpoint struct{ ServiceName string }
 	}
-	if json.Unmarshal(body, &spans) != nil {
+	if json.Unmarshal(resp.body, &spans) != nil {
 		return 0, nil
 	}
 	services := map[string]int{}
@@ -221,21 +221,29 @@ func spansOf(ctx context.Context, address, id string) (int, map[string]int) {
 
 const maxAnswer = 16 << 20
 
-func fetch(ctx context.Context, url string) (*http.Response, []byte, error) {
+// answer is a response that was read to its end.
+type answer struct {
+	code   int
+	status string
+	header http.Header
+	body   []byte
+}
+
+func fetch(ctx context.Context, url string) (answer, error) {
 	ctx, cancel := context.WithTimeout(ctx, 15*time.Second)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
-		return nil, nil, err
+		return answer{}, err
 	}
 	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
 	resp, err := client.Do(req)
 	if err != nil {
-		return nil, nil, err
+		return answer{}, err
 	}
 	defer resp.Body.Close()
 	body, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
-	return resp, body, err
+	return answer{resp.StatusCode, resp.Status, resp.Header, body}, err
 }
 
 // forward runs kubectl port-forward to a Service until stop is called.

@@ -302,7 +302,13 @@ func (d *Demo) serve(ctx context.Context, name string, port int, handler http.Ha
 
 func (d *Demo) serveOn(listener net.Listener, name string, handler http.Handler) {
 	srv := server.HTTP(handler, d.cfg.Log.With("workload", name))
-	d.onClose(srv.Close)
+	d.onClose(func() error {
+		// The listener may have been closed by whoever opened it.
+		if err := srv.Close(); !errors.Is(err, net.ErrClosed) {
+			return err
+		}
+		return nil
+	})
 	go func() {
 		if err := srv.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
 			d.fail(fmt.Errorf("%s: %w", name, err))

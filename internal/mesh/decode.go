@@ -72,7 +72,7 @@ func (d *decoder) syntax(err error) {
 	line := 1
 	message := strings.TrimPrefix(err.Error(), "yaml: ")
 	if match := regexp.MustCompile(`^line (\d+): `).FindStringSubmatch(message); match != nil {
-		fmt.Sscan(match[1], &line)
+		_, _ = fmt.Sscan(match[1], &line) // the pattern matched digits
 		message = message[len(match[0]):]
 	}
 	if strings.Contains(message, "cannot start any token") {

@@ -168,7 +168,7 @@ func (c *check) httpRouteFilters(path string, filters []gateway.HTTPRouteFilter,
 		}
 		c.choice(field+".type", kind, sortedNames(members)...)
 		for name, set := range members {
-			if set != (name == kind) && (set || members[kind] == false) {
+			if set != (name == kind) && (set || !members[kind]) {
 				c.errorf(field, "a filter of type %s must have the field of that name and no other", kind)
 				break
 			}

@@ -37,7 +37,7 @@ func (x *exchange) answerLocally(status int, text string, first ...header.Field)
 	x.started = true
 	x.client.response(status, x.resp.Fields, x.resp.Length)
 	if x.req.Method != http.MethodHead && body != "" {
-		x.client.data([]byte(body))
+		_ = x.client.data([]byte(body)) // a client that left shows at the flush
 		x.sent = int64(len(body))
 	}
 	if x.client.end(nil) != nil {

@@ -195,6 +195,6 @@ func (c *http1) resume() {
 // connection and take the answer with it. Envoy's delayed_close_timeout.
 func (c *http1) closeLater() {
 	c.nc.SetReadDeadline(time.Now().Add(delayedClose))
-	io.Copy(io.Discard, c.nc)
+	_, _ = io.Copy(io.Discard, c.nc) // ends by the deadline or by the client
 	c.nc.Close()
 }

@@ -51,7 +51,7 @@ func newH2Side(s *Sidecar) *h2Side {
 	}
 	go func() {
 		defer close(h.done)
-		h.server.Serve(h)
+		_ = h.server.Serve(h) // ends with the listener
 	}()
 	return h
 }
@@ -91,7 +91,7 @@ func (h *h2Side) close() {
 // serve hands a connection over and returns when it is closed. start are the bytes that were read already.
 func (h *h2Side) serve(l *listener, nc net.Conn, start []byte) {
 	c := &h2Conn{Conn: nc, l: l, start: bytes.NewReader(bytes.Clone(start)), closed: make(chan struct{})}
-	defer func() { recover() }() // a send on the closed channel: the sidecar ends
+	defer func() { _ = recover() }() // a send on the closed channel: the sidecar ends
 	h.accept <- c
 	<-c.closed
 }
@@ -268,9 +268,9 @@ func (x *exchange) tryHTTP2(ctx context.Context, target upstream.Target) (answer
 func (x *exchange) h2Failure(ctx context.Context, err error) outcome {
 	var op *net.OpError
 	switch cause := context.Cause(ctx); {
-	case cause == errTryTimeout:
+	case errors.Is(cause, errTryTimeout):
 		return outcome{timeout: perTryTimeout, flag: "UT"}
-	case cause == errRouteTimeout:
+	case errors.Is(cause, errRouteTimeout):
 		return outcome{timeout: routeTimeout, flag: "UT"}
 	case ctx.Err() != nil:
 		return outcome{departed: true}

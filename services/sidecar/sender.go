@@ -55,8 +55,8 @@ func (x *exchange) copyBody(conn *upstream.Conn) error {
 			}
 		}
 		switch {
-		case err == io.EOF, err == nil && x.body.Done():
-			conn.W.End(x.body.Trailers())
+		case errors.Is(err, io.EOF), err == nil && x.body.Done():
+			_ = conn.W.End(x.body.Trailers()) // shows at the flush
 			return nil
 		case errors.Is(err, os.ErrDeadlineExceeded):
 			return err

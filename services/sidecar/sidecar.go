@@ -67,7 +67,7 @@ func Start(ctx context.Context, c Config) (*Sidecar, error) {
 		l, err := s.listen(ctx, &s.config.Listeners[i])
 		if err != nil {
 			cancel()
-			s.Close()
+			_ = s.Close() // the error that matters is err
 			return nil, err
 		}
 		s.listeners = append(s.listeners, l)

@@ -202,7 +202,7 @@ func (t *attempt) exchange() outcome {
 	var sendErr error
 	if rest, ok := x.body.Ready(); ok {
 		x.save(rest)
-		t.conn.W.Data(x.saved)
+		_ = t.conn.W.Data(x.saved) // shows at the flush
 		sendErr = t.conn.W.End(x.body.Trailers())
 		x.mirror()
 	} else if sendErr = t.conn.W.Flush(); sendErr == nil {
@@ -327,11 +327,11 @@ func (t *attempt) relay(x *exchange) (out outcome) {
 				return outcome{departed: true}
 			}
 		}
-		if err == nil || err == io.EOF {
+		if err == nil || errors.Is(err, io.EOF) {
 			continue
 		}
 		if out, over := t.ended(err); over {
-			x.client.flush() // what came is passed on, as far as it goes
+			_ = x.client.flush() // what came is passed on, as far as it goes
 			if out.flag == "UC" {
 				out = outcome{reset: "protocol error", flag: "UPE"} // a body cut short
 			}

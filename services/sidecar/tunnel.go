@@ -69,7 +69,7 @@ func pipe(dst net.Conn, read io.Reader, src net.Conn, moved, count *atomic.Int64
 			return
 		}
 		if half, ok := dst.(interface{ CloseWrite() error }); ok {
-			half.CloseWrite()
+			_ = half.CloseWrite() // the other half may be gone
 		} else {
 			dst.Close()
 		}

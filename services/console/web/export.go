@@ -24,7 +24,8 @@ func (c *console) export(w http.ResponseWriter, r *http.Request) error {
 	}
 	spans := held.spans
 	var data []byte
-	kind, ending := "application/json", ".json"
+	kind := "application/json"
+	var ending string
 	switch param(r, "format") {
 	case "otlp":
 		ending = ".otlp.json"

@@ -110,7 +110,7 @@ func (p *Proxy) start(ctx context.Context) error {
 		return err
 	}
 	adminFile := filepath.Join(p.folder, "admin")
-	p.process = exec.Command(p.cfg.Binary, "-c", filepath.Join(p.folder, "bootstrap.json"), "--admin-address-path", adminFile, //nolint:gosec // the user's own Envoy
+	p.process = exec.Command(p.cfg.Binary, "-c", filepath.Join(p.folder, "bootstrap.json"), "--admin-address-path", adminFile, //nolint:gosec,noctx // outlives the call that starts it; the user's own Envoy
 		"--use-dynamic-base-id", "--concurrency", "1", "-l", "error", "--drain-time-s", "10", "--drain-strategy", "immediate")
 	p.process.Stderr = p.said
 	childOf(p.process)

@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"errors"
 	"io"
 
 	"example.com/bookinfo/services/sidecar/header"
@@ -62,7 +63,7 @@ func (b *Body) Read(p []byte) (int, error) {
 	}
 	n, err := b.r.Read(p)
 	if b.length == UntilClose {
-		b.done = err == io.EOF
+		b.done = errors.Is(err, io.EOF)
 		return n, err
 	}
 	b.left -= int64(n)
@@ -174,7 +175,7 @@ func hexDigit(c byte) int {
 
 // cut turns the end of the connection within a body into io.ErrUnexpectedEOF.
 func cut(err error) error {
-	if err == io.EOF {
+	if errors.Is(err, io.EOF) {
 		return io.ErrUnexpectedEOF
 	}
 	return err

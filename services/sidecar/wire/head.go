@@ -2,6 +2,7 @@ package wire
 
 import (
 	"bytes"
+	"errors"
 	"io"
 	"strings"
 
@@ -80,7 +81,7 @@ func (r *Reader) skipEmptyLines() error {
 }
 
 func (r *Reader) unexpected(err error) error {
-	if err == io.EOF && r.w > r.r {
+	if errors.Is(err, io.EOF) && r.w > r.r {
 		return io.ErrUnexpectedEOF
 	}
 	return err

@@ -67,7 +67,7 @@ func TestTimeoutsLoseNothing(t *testing.T) {
 	if err := again(func() error { return r.ReadRequest(&q) }); err != nil || q.Target != "/next" {
 		t.Errorf("the next request: %+v, %v", q, err)
 	}
-	if err := again(func() error { return r.ReadRequest(&q) }); err != io.EOF {
+	if err := again(func() error { return r.ReadRequest(&q) }); !errors.Is(err, io.EOF) {
 		t.Errorf("at the end: %v, want io.EOF", err)
 	}
 }
