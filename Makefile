@@ -30,7 +30,7 @@ build: ## Build every binary into bin/.
 .PHONY: test
 test: ## Run all tests, shuffled and with the race detector; names what it skips and why.
 	@set -o pipefail; go build -o bin/report ./internal/need/report && { \
-	for m in $(MODULES); do (cd $$m && go test $(RACE) -shuffle=on -timeout 20m -json ./... 2>&1) || failed=1; done; \
+	for m in $(MODULES); do (cd $$m && go test $(RACE) $(TESTFLAGS) -shuffle=on -timeout 20m -json ./... 2>&1) || failed=1; done; \
 	exit $${failed:-0}; } | bin/report
 
 .PHONY: test-cluster
