@@ -48,8 +48,6 @@ type Config struct {
 	Now      func() time.Time
 	Location *time.Location // whose midnight resets the quota, default time.Local
 	Log      *slog.Logger
-	// Findings names what is wrong with a trace; nil finds nothing.
-	Findings func([]span.Span) []string
 	// Settle is how long after its last span a trace counts as whole and is examined; 0 is doctor.Settle, which fits
 	// senders that flush every 5 s.
 	Settle time.Duration

@@ -82,7 +82,7 @@ func Start(ctx context.Context, cfg Config) (_ *Console, err error) {
 			c.abandon()
 		}
 	}()
-	c.store = store.New(store.Options{MaxBytes: cfg.MaxMemory, Now: cfg.Now, Findings: cfg.Findings})
+	c.store = store.New(store.Options{MaxBytes: cfg.MaxMemory, Now: cfg.Now})
 	c.clinic = clinic.New(c.store, cfg.Now, cfg.Settle)
 	c.account = account.New(account.Options{Now: cfg.Now, Location: cfg.Location, QuotaSpans: cfg.QuotaSpans,
 		QuotaBytes: cfg.QuotaBytes, Held: func() (int64, int64, int64, int64) {

@@ -27,8 +27,6 @@ type Options struct {
 	MaxBytes int64
 	// Now is the clock (default time.Now). It decides which traces still arrive.
 	Now func() time.Time
-	// Findings names what is wrong with a trace, for summaries and Query.Finding. Nil finds nothing.
-	Findings func([]span.Span) []string
 }
 
 // Store holds spans. It implements backend.Backend. Every method is safe for concurrent use.
@@ -50,9 +48,6 @@ type Store struct {
 	evicted   int64
 	twice     int64
 
-	findingsMu sync.Mutex
-	found      map[uint32]found // by slot
-
 	watchMu  sync.Mutex
 	watchers map[*watcher]struct{}
 }
@@ -69,7 +64,7 @@ func New(o Options) *Store {
 	s := &Store{
 		opts: o, seed: [2]maphash.Seed{maphash.MakeSeed(), maphash.MakeSeed()},
 		traces: newTraces(), rollups: newRollups(o.MaxBytes / 16), long: map[uint32]*longTrace{},
-		watchers: map[*watcher]struct{}{}, found: map[uint32]found{}, nextSeq: 1,
+		watchers: map[*watcher]struct{}{}, nextSeq: 1,
 	}
 	s.shaper.seeds = s.seed
 	return s

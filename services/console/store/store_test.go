@@ -218,12 +218,7 @@ func TestTraceByEitherWidth(t *testing.T) {
 
 func TestSummary(t *testing.T) {
 	now := epoch
-	s := New(Options{Now: func() time.Time { return now }, Findings: func(spans []span.Span) []string {
-		if len(spans) == 2 {
-			return []string{"two"}
-		}
-		return nil
-	}})
+	s := New(Options{Now: func() time.Time { return now }})
 	root := one(1, 0, span.KindServer, "a")
 	root.Tags = span.Tags{{Key: "http.status_code", Value: "200"}, {Key: requestIDTag, Value: "not-a-uuid"}}
 	orphan := one(3, 2, span.KindServer, "b")
