@@ -101,7 +101,8 @@ func TestZipkinGo(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	root := tracer.StartSpan("root")
+	// Spans come by their start, to the microsecond: the two must not begin in one.
+	root := tracer.StartSpan("root", zipkin.StartTime(time.Now().Add(-time.Millisecond)))
 	child := tracer.StartSpan("child", zipkin.Parent(root.Context()))
 	child.Tag("error", "no")
 	child.Finish()
