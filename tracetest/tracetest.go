@@ -24,9 +24,9 @@ import (
 	"testing"
 	"time"
 
+	"example.com/bookinfo/cmd/bookinfo/demo"
+	"example.com/bookinfo/cmd/bookinfo/meshctl"
 	"example.com/bookinfo/internal/breakage"
-	"example.com/bookinfo/internal/demo"
-	"example.com/bookinfo/internal/meshctl"
 	"example.com/bookinfo/internal/need"
 	"example.com/bookinfo/services/sidecar/trace"
 )

@@ -12,8 +12,8 @@ import (
 	"strings"
 	"time"
 
+	"example.com/bookinfo/cmd/bookinfo/demo"
 	"example.com/bookinfo/internal/breakage"
-	"example.com/bookinfo/internal/demo"
 	"example.com/bookinfo/internal/server"
 )
 

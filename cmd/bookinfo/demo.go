@@ -10,7 +10,7 @@ import (
 	"os/exec"
 	"text/tabwriter"
 
-	"example.com/bookinfo/internal/demo"
+	"example.com/bookinfo/cmd/bookinfo/demo"
 	"example.com/bookinfo/internal/server"
 	"example.com/bookinfo/propagation"
 	"example.com/bookinfo/services/sidecar/envoy"

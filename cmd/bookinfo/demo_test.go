@@ -15,7 +15,7 @@ import (
 	"testing"
 	"time"
 
-	"example.com/bookinfo/internal/demo"
+	"example.com/bookinfo/cmd/bookinfo/demo"
 	"example.com/bookinfo/internal/server"
 	"example.com/bookinfo/internal/settings"
 )

@@ -11,7 +11,7 @@ import (
 
 	"golang.org/x/term"
 
-	"example.com/bookinfo/internal/demo"
+	"example.com/bookinfo/cmd/bookinfo/demo"
 	"example.com/bookinfo/internal/load"
 	"example.com/bookinfo/internal/server"
 )

@@ -7,8 +7,8 @@ import (
 	"strings"
 	"time"
 
-	"example.com/bookinfo/internal/demo"
-	"example.com/bookinfo/internal/meshctl"
+	"example.com/bookinfo/cmd/bookinfo/demo"
+	"example.com/bookinfo/cmd/bookinfo/meshctl"
 	"example.com/bookinfo/internal/server"
 )
 

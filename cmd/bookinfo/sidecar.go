@@ -14,7 +14,7 @@ import (
 	"syscall"
 	"time"
 
-	"example.com/bookinfo/internal/demo"
+	"example.com/bookinfo/cmd/bookinfo/demo"
 	"example.com/bookinfo/internal/server"
 )
 

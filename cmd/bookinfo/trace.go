@@ -15,7 +15,7 @@ import (
 
 	"golang.org/x/term"
 
-	"example.com/bookinfo/internal/demo"
+	"example.com/bookinfo/cmd/bookinfo/demo"
 	"example.com/bookinfo/internal/server"
 	"example.com/bookinfo/internal/traceview"
 )

@@ -19,7 +19,7 @@ import (
 
 	"golang.org/x/net/http/httpguts"
 
-	"example.com/bookinfo/internal/pages"
+	"example.com/bookinfo/cmd/console/pages"
 	"example.com/bookinfo/internal/server"
 	"example.com/bookinfo/services/console"
 	"example.com/bookinfo/services/console/ingest"

@@ -16,7 +16,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
-	"example.com/bookinfo/internal/pages"
+	"example.com/bookinfo/cmd/console/pages"
 	"example.com/bookinfo/services/console"
 	"example.com/bookinfo/services/console/remote"
 	"example.com/bookinfo/services/console/span"

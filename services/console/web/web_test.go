@@ -13,7 +13,7 @@ import (
 	"testing"
 	"time"
 
-	"example.com/bookinfo/internal/pages"
+	"example.com/bookinfo/cmd/console/pages"
 	"example.com/bookinfo/services/console"
 	"example.com/bookinfo/services/console/format"
 	"example.com/bookinfo/services/console/ingest"

@@ -6,7 +6,7 @@ import (
 	"net"
 	"time"
 
-	"example.com/bookinfo/internal/pages"
+	"example.com/bookinfo/cmd/console/pages"
 	"example.com/bookinfo/services/console"
 	"example.com/bookinfo/services/console/web"
 	"example.com/bookinfo/services/sidecar/trace"

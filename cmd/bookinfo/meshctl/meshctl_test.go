@@ -11,8 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"example.com/bookinfo/cmd/bookinfo/meshctl"
 	"example.com/bookinfo/internal/mesh"
-	"example.com/bookinfo/internal/meshctl"
 	"example.com/bookinfo/services/sidecar/meshapi"
 )
 
