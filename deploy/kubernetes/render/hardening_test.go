@@ -10,7 +10,10 @@ import (
 	"strings"
 	"testing"
 
+	"sigs.k8s.io/kustomize/kyaml/filesys"
 	"sigs.k8s.io/yaml"
+
+	"example.com/bookinfo/deploy/kubernetes/combine"
 )
 
 // What kube-score and kubescape ask of manifests, for everything that is meant to be run for others.
@@ -63,7 +66,7 @@ type podSpec struct {
 	SecurityContext               securityContext
 	TopologySpreadConstraints     []any
 	Affinity                      any
-	Containers                    []containerSpec
+	Containers, InitContainers    []containerSpec
 	TerminationGracePeriodSeconds *int
 	Volumes                       []struct {
 		Name     string
@@ -122,6 +125,9 @@ func findings(objects []manifest) []string {
 		for _, c := range pod.Containers {
 			checkContainer(o.Kind, pod.SecurityContext, c, report)
 		}
+		for _, c := range pod.InitContainers {
+			checkContainer("Job", pod.SecurityContext, c, report) // it ends, as a Job's does
+		}
 	}
 	for _, o := range objects {
 		if o.Kind == "Service" && !slices.ContainsFunc(objects, func(d manifest) bool {
@@ -160,7 +166,11 @@ func checkContainer(kind string, pod securityContext, c containerSpec, report fu
 	if kind != "Job" {
 		report(c.ReadinessProbe == nil, "no readiness probe")
 		report(c.LivenessProbe == nil, "no liveness probe")
-		report(c.ReadinessProbe != nil && fmt.Sprint(c.ReadinessProbe["httpGet"]) == fmt.Sprint(c.LivenessProbe["httpGet"]), "one probe for readiness and liveness")
+		same := fmt.Sprint(c.ReadinessProbe) == fmt.Sprint(c.LivenessProbe)
+		if asked := c.ReadinessProbe["httpGet"]; asked != nil {
+			same = fmt.Sprint(asked) == fmt.Sprint(c.LivenessProbe["httpGet"])
+		}
+		report(c.ReadinessProbe != nil && same, "one probe for readiness and liveness")
 	}
 	for _, p := range c.Ports {
 		report(p.HostPort != 0, "host port")
@@ -254,7 +264,7 @@ func load(t *testing.T, source string) []byte {
 	if filepath.Ext(path) == ".yaml" {
 		data, err = os.ReadFile(path)
 	} else {
-		data, err = Render(path)
+		data, err = combine.Render(filesys.MakeFsOnDisk(), path)
 	}
 	if err != nil {
 		t.Fatal(err)

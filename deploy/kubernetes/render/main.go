@@ -13,8 +13,9 @@ import (
 	"regexp"
 	"strings"
 
-	"sigs.k8s.io/kustomize/api/krusty"
 	"sigs.k8s.io/kustomize/kyaml/filesys"
+
+	"example.com/bookinfo/deploy/kubernetes/combine"
 )
 
 func main() {
@@ -72,7 +73,7 @@ func platform(root string) (map[string][]byte, error) {
 	files := map[string][]byte{}
 	for _, source := range sources {
 		folder := filepath.Join(root, "overlays", "platform", source.Name())
-		rendered, err := Render(folder)
+		rendered, err := combine.Render(filesys.MakeFsOnDisk(), folder)
 		if err != nil {
 			return nil, err
 		}
@@ -84,16 +85,6 @@ func platform(root string) (map[string][]byte, error) {
 		files[source.Name()+".yaml"] = append([]byte(head), rendered...)
 	}
 	return files, nil
-}
-
-// Render gives the objects of a kustomization as one YAML stream.
-func Render(folder string) ([]byte, error) {
-	options := krusty.MakeDefaultOptions() // in the order of the files, as kubectl does
-	objects, err := krusty.MakeKustomizer(options).Run(filesys.MakeFsOnDisk(), folder)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", folder, err)
-	}
-	return objects.AsYaml()
 }
 
 func firstComment(file string) (string, error) {

@@ -8,7 +8,10 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"sigs.k8s.io/kustomize/kyaml/filesys"
 	"sigs.k8s.io/yaml"
+
+	"example.com/bookinfo/deploy/kubernetes/combine"
 )
 
 const root = ".."
@@ -94,7 +97,7 @@ func TestEveryOverlayRenders(t *testing.T) {
 	for _, overlay := range overlays {
 		folder := filepath.Dir(overlay)
 		t.Run(filepath.Base(folder), func(t *testing.T) {
-			rendered, err := Render(folder)
+			rendered, err := combine.Render(filesys.MakeFsOnDisk(), folder)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -136,7 +139,7 @@ func TestRegistryAndTag(t *testing.T) {
 			t.Errorf("bookinfo.yaml lacks %q", want)
 		}
 	}
-	console, err := Render(filepath.Join(dir, "overlays", "console"))
+	console, err := combine.Render(filesys.MakeFsOnDisk(), filepath.Join(dir, "overlays", "console"))
 	if err != nil {
 		t.Fatal(err)
 	}
