@@ -38,6 +38,10 @@ test-cluster: ## Test deploy/ on the Kubernetes with Istio of KUBECONFIG, whose 
 	@: "$${KUBECONFIG:?must name the cluster; see docs/kubernetes.md}"
 	go test -tags cluster -count=1 -timeout 40m -v ./deploy/cluster $(ARGS)
 
+.PHONY: validate
+validate: ## Check every manifest by kubeconform, with schemas made from Go modules, and by Istio's own validation.
+	cd deploy/validation && go vet ./... && go test -v -count=1 ./...
+
 .PHONY: bench-console
 bench-console: ## Measure the console: CPU and memory for each span, time of queries; ARGS="-large 5000000" for more spans.
 	@go run ./services/console/bench $(ARGS)
@@ -88,6 +92,7 @@ push: ## Build every image for amd64 and arm64 with SBOM and provenance, and pus
 security: ## Look for known vulnerabilities, and check the hardened manifests.
 	@govulncheck -version >/dev/null 2>&1 && { out=$$(govulncheck ./... 2>&1) && echo "$$out" | tail -2 || { grep -q 'fetching vulnerabilities\|no such host\|connection refused\|i/o timeout\|403' <<<"$$out" && echo "govulncheck: its database cannot be reached from here, skipped" || { echo "$$out"; exit 1; }; }; } || echo "govulncheck is not installed: go install golang.org/x/vuln/cmd/govulncheck@latest"
 	go test ./deploy/kubernetes/...
+	cd deploy/validation && go vet ./schemas && go test ./schemas
 
 .PHONY: envoy-config
 envoy-config: ## Write deploy/envoy, the configuration of the Envoys that docker-compose.yaml runs.

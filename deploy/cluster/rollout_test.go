@@ -84,11 +84,25 @@ func TestNoRequestIsLost(t *testing.T) {
 			}
 			t.Logf("%s in %s\n%s", phase.name, acted.Round(time.Second), &text)
 			if o.result.Failed() || o.result.Versions[""] > 0 {
-				t.Errorf("requests were lost")
+				t.Errorf("requests were lost; what the proxies say that are still there:\n%s", refused(t, begin))
 			}
 			if o.result.Skipped > o.result.Sent/10 {
 				t.Errorf("%d requests were not sent: this machine does not carry %g a second, see BOOKINFO_TEST_RATE", o.result.Skipped, rate)
 			}
 		})
 	}
+}
+
+// refused are the lines of the proxies' access logs since then that are not of status 200, where they write one.
+func refused(t *testing.T, since time.Time) string {
+	t.Helper()
+	var lines []string
+	for _, pods := range []string{"-n istio-system -l istio=ingressgateway", "-l app=productpage -c istio-proxy", "-l app=reviews -c istio-proxy"} {
+		out, err := run("", "bash", "-c", "kubectl logs --tail=-1 --prefix --since-time="+since.UTC().Format(time.RFC3339)+" "+pods+` | grep -E '" [0-9]+ ' | grep -v '" 200 ' | head -20`)
+		if err != nil {
+			out = err.Error()
+		}
+		lines = append(lines, pods+":", out)
+	}
+	return strings.Join(lines, "\n")
 }

@@ -23,6 +23,9 @@ func Main(m *testing.M, main func()) {
 	os.Exit(m.Run())
 }
 
+// AsMain is the variable, with its value, that makes the test binary the command that it tests.
+func AsMain() string { return mainVariable + "=1" }
+
 // Process is a service in a process of its own.
 type Process struct {
 	Instance

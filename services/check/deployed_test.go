@@ -19,6 +19,8 @@ type mesh struct {
 	spans map[string][]map[string]any
 	// record tells the spans of a request: service, id and parent.
 	record func(span string) [][3]string
+	// late is how many times a trace is asked for before its first span but one is there.
+	late int
 }
 
 func (m *mesh) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -38,7 +40,12 @@ func (m *mesh) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		http.NotFound(w, r)
 		return
 	}
-	_ = json.NewEncoder(w).Encode(m.spans[id])
+	spans := m.spans[id]
+	if m.late > 0 && len(spans) > 1 {
+		m.late--
+		spans = slices.Delete(slices.Clone(spans), 1, 2)
+	}
+	_ = json.NewEncoder(w).Encode(spans)
 }
 
 func TestDeployed(t *testing.T) {
@@ -74,6 +81,19 @@ func TestDeployed(t *testing.T) {
 				t.Errorf("errors %q, want %q\n%s", got, tt.want, out.String())
 			}
 		})
+	}
+}
+
+// TestLateSpansAreAwaited: a proxy in the middle sends its spans long after the others have sent theirs.
+func TestLateSpansAreAwaited(t *testing.T) {
+	s := httptest.NewServer(&mesh{spans: map[string][]map[string]any{}, late: 12, record: func(span string) [][3]string {
+		return [][3]string{{"productpage", "01", span}, {"productpage", "02", "01"}, {"reviews", "03", "02"}, {"ratings", "04", "03"}}
+	}})
+	defer s.Close()
+	var out bytes.Buffer
+	if err := Run(t.Context(), []string{"--url", s.URL + "/productpage", "--backend", s.URL, "--expect", "productpage,reviews,ratings",
+		"--grace", "5ms", "--backend-timeout", "20s", "--requests", "1"}, &out, &out); err != nil {
+		t.Errorf("%v\n%s", err, out.String())
 	}
 }
 
