@@ -70,6 +70,10 @@ bench-proxy: ## Measure the sidecar against no proxy, ReverseProxy and a real En
 soak: ## Ten minutes of load on sidecars while the collector and the application come and go; fails if a request is lost.
 	@go run ./services/sidecar/soak
 
+.PHONY: soak-routes
+soak-routes: ## Ten minutes of load on the demo while a routing file is applied every 100 ms; fails if a request is lost.
+	@go run ./cmd/bookinfo/demo/soak
+
 .PHONY: lint
 lint: ## Check formatting, go vet, golangci-lint and known vulnerabilities.
 	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { echo "not gofmt-ed:"; gofmt -l $$(git ls-files '*.go'); exit 1; }
