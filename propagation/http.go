@@ -30,15 +30,22 @@ func (t Transport) RoundTrip(r *http.Request) (*http.Response, error) {
 // CloseIdleConnections closes those of Base, so that [http.Client.CloseIdleConnections] reaches them.
 func (t Transport) CloseIdleConnections() { closeIdle(t.Base) }
 
-// with returns r with the headers of c, as a copy when there are any: a RoundTripper must not change the request.
-func with(r *http.Request, c Captured) *http.Request {
-	if c.Len() == 0 {
+// with returns r with the headers that were captured, as a copy when there are any: a RoundTripper must not change the
+// request.
+func with(r *http.Request, captured ...Captured) *http.Request {
+	more := 0
+	for _, c := range captured {
+		more += c.Len()
+	}
+	if more == 0 {
 		return r
 	}
 	out := r.WithContext(r.Context())
-	out.Header = make(http.Header, len(r.Header)+c.Len())
+	out.Header = make(http.Header, len(r.Header)+more)
 	maps.Copy(out.Header, r.Header) // Apply replaces values and changes none
-	c.Apply(out.Header)
+	for _, c := range captured {
+		c.Apply(out.Header)
+	}
 	return out
 }
 

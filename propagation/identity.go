@@ -47,14 +47,24 @@ type IdentityTransport struct {
 
 // RoundTrip implements [http.RoundTripper]. Its errors are those of Base.
 func (t IdentityTransport) RoundTrip(r *http.Request) (*http.Response, error) {
+	var caller Captured
+	if atFirstHost(r) {
+		caller = IdentityFromContext(r.Context())
+	}
+	if trace, ok := t.Base.(Transport); ok { // the usual pair shares one copy of the request
+		return base(trace.Base).RoundTrip(with(r, caller, FromContext(r.Context())))
+	}
+	return base(t.Base).RoundTrip(with(r, caller))
+}
+
+// atFirstHost tells whether r goes to the host that was asked in the first place: it does unless a redirect has led
+// elsewhere.
+func atFirstHost(r *http.Request) bool {
 	first := r
 	for first.Response != nil && first.Response.Request != nil {
 		first = first.Response.Request
 	}
-	if first.URL.Host == r.URL.Host && first.URL.Scheme == r.URL.Scheme {
-		r = with(r, IdentityFromContext(r.Context()))
-	}
-	return base(t.Base).RoundTrip(r)
+	return first.URL.Host == r.URL.Host && first.URL.Scheme == r.URL.Scheme
 }
 
 // CloseIdleConnections closes those of Base, so that [http.Client.CloseIdleConnections] reaches them.

@@ -124,6 +124,10 @@ func transport(dial func(ctx context.Context, network, address string) (net.Conn
 			return watched{conn}, nil
 		},
 		MaxResponseHeaderBytes: maxAnswerHeader,
+		// Requests and answers are small: net/http's 4 KiB for each direction of each connection would be a quarter of
+		// what a page allocates.
+		WriteBufferSize: 1 << 10,
+		ReadBufferSize:  1 << 10,
 		// A negative number closes the connection after the answer, without telling the backend to: a proxy between
 		// keeps its own connections.
 		MaxIdleConnsPerHost: -1,

@@ -7,6 +7,7 @@ import (
 	"html/template"
 	"net/http"
 	"strings"
+	"sync"
 
 	"example.com/bookinfo/internal/server"
 )
@@ -39,9 +40,27 @@ const policy = "default-src 'none'; style-src 'self'; img-src 'self'; form-actio
 // pageSize is room for most pages, in bytes.
 const pageSize = 8 << 10
 
+// pages lends out memory to make a page in, the largest thing that a request would allocate.
+type pages struct{ pool sync.Pool }
+
+func (p *pages) get() *bytes.Buffer {
+	if body, ok := p.pool.Get().(*bytes.Buffer); ok {
+		return body
+	}
+	return bytes.NewBuffer(make([]byte, 0, pageSize))
+}
+
+func (p *pages) put(body *bytes.Buffer) {
+	if body.Cap() <= 2*pageSize { // one huge page must not be kept
+		body.Reset()
+		p.pool.Put(body)
+	}
+}
+
 // html writes a page. It is made in memory first, so that a failure can still become a status.
 func (s *service) html(w http.ResponseWriter, status int, page string, view any) error {
-	body := bytes.NewBuffer(make([]byte, 0, pageSize))
+	body := s.pages.get()
+	defer s.pages.put(body)
 	if err := s.templates[page].ExecuteTemplate(body, "frame", view); err != nil {
 		return fmt.Errorf("page %s: %w", page, err)
 	}

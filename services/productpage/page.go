@@ -40,10 +40,11 @@ type reviewsView struct {
 }
 
 type reviewView struct {
+	First          bool
 	Reviewer, Text string
 	Rated          bool // there are stars to draw
 	Stars          int
-	Drawn          template.HTML
+	Drawn          template.HTML // the stars, and outlines up to five
 	Color          string
 	RatingError    string
 }
@@ -110,8 +111,8 @@ func newReviewsView(document pyjson.Value) (*reviewsView, error) {
 		view.Cluster = ""
 	}
 	list, _ := document.Get("reviews")
-	for _, item := range list.Items() {
-		review := reviewView{Reviewer: text(item, "reviewer"), Text: text(item, "text")}
+	for i, item := range list.Items() {
+		review := reviewView{First: i == 0, Reviewer: text(item, "reviewer"), Text: text(item, "text")}
 		if rating, found := item.Get("rating"); found {
 			if err := review.rate(rating); err != nil {
 				return nil, err
@@ -134,8 +135,22 @@ func (v *reviewView) rate(rating pyjson.Value) error {
 		return fmt.Errorf("reviews answers %q stars, want a whole number up to %d", stars.Plain(), maxStars)
 	}
 	v.Rated, v.Stars = n != 0, max(0, n)
-	v.Drawn = template.HTML(strings.Repeat(starHTML, v.Stars) + strings.Repeat(outlineHTML, max(0, 5-v.Stars)))
+	v.Drawn = drawStars(v.Stars)
 	return nil
+}
+
+// drawStars draws n stars, and outlines up to the usual five. Up to five it cuts them out of one long row, since making
+// the text anew would be a tenth of what a page allocates.
+func drawStars(n int) template.HTML {
+	const (
+		five = starHTML + starHTML + starHTML + starHTML + starHTML
+		none = outlineHTML + outlineHTML + outlineHTML + outlineHTML + outlineHTML
+		row  = five + none
+	)
+	if n > 5 {
+		return template.HTML(strings.Repeat(starHTML, n))
+	}
+	return template.HTML(row[(5-n)*len(starHTML) : len(five)+(5-n)*len(outlineHTML)])
 }
 
 func text(document pyjson.Value, name string) string {

@@ -40,11 +40,12 @@ type service struct {
 	traceURL  string
 	assets    assets
 	templates templates
+	pages     pages
 }
 
 // New returns the service. Its handler is the one in the binary, in the demo and in tests.
 func New(cfg Config, deps Deps) (http.Handler, error) {
-	pages, err := parseTemplates()
+	parsed, err := parseTemplates()
 	if err != nil {
 		return nil, err
 	}
@@ -71,7 +72,7 @@ func New(cfg Config, deps Deps) (http.Handler, error) {
 		flood:     cfg.FloodFactor,
 		traceURL:  cfg.TraceURL,
 		assets:    files,
-		templates: pages,
+		templates: parsed,
 	}
 	s.connect(cfg, deps)
 	return s.routes(), nil

@@ -36,9 +36,10 @@ func NewTransport() *http.Transport {
 
 // ratingsClient asks the ratings service.
 type ratingsClient struct {
-	url    string
-	client *http.Client
-	log    *slog.Logger
+	url     string
+	client  *http.Client
+	timeout time.Duration
+	log     *slog.Logger
 }
 
 func newRatingsClient(cfg Config) *ratingsClient {
@@ -50,11 +51,11 @@ func newRatingsClient(cfg Config) *ratingsClient {
 		url: cfg.RatingsURL + "/ratings/",
 		client: &http.Client{
 			Transport: propagation.IdentityTransport{Base: transport},
-			Timeout:   cfg.Timeout(),
 			// A redirect is no 200.
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		},
-		log: cfg.Log,
+		timeout: cfg.Timeout(),
+		log:     cfg.Log,
 	}
 }
 
@@ -62,6 +63,9 @@ func newRatingsClient(cfg Config) *ratingsClient {
 // ratings does. Only an answer with status 200 that makes no sense is an error, as in the original.
 func (c *ratingsClient) stars(ctx context.Context, id int64) ([2]*int32, error) {
 	var none [2]*int32
+	// A deadline of the context: for http.Client.Timeout a goroutine would watch each request.
+	ctx, cancel := context.WithTimeout(ctx, c.timeout)
+	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, c.url+strconv.FormatInt(id, 10), nil)
 	if err != nil {
 		return none, err

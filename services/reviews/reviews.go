@@ -95,7 +95,6 @@ func New(cfg Config) *Service {
 	s.routes = r
 	if cfg.Ratings {
 		s.ratings = newRatingsClient(cfg)
-		s.routes = propagation.IdentityHandler(propagation.Identity(), r)
 	}
 	return s
 }
@@ -129,7 +128,8 @@ func (s *Service) reviews(w http.ResponseWriter, r *http.Request) error {
 	}
 	var stars [2]*int32
 	if s.ratings != nil {
-		if stars, err = s.ratings.stars(r.Context(), id); err != nil {
+		ctx := propagation.NewIdentityContext(r.Context(), propagation.CaptureIdentity(r.Header))
+		if stars, err = s.ratings.stars(ctx, id); err != nil {
 			return err
 		}
 	}

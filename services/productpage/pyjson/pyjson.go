@@ -116,7 +116,7 @@ func (r *reader) array(depth int) (Value, error) {
 }
 
 func (r *reader) object(depth int) (Value, error) {
-	object := Value{kind: Object}
+	object := Value{kind: Object, fields: make([]field, 0, 4)}
 	var place map[string]int // of each name, once there are too many to look through
 	for r.at++; r.next() != '}'; {
 		name, err := r.string()
