@@ -1,6 +1,7 @@
 package server
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"io"
@@ -127,16 +128,40 @@ func (o observed) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 	}()
 
-	if r.ContentLength > MaxBodyBytes {
+	if err := limitBody(w, r); err != nil {
+		refusal := asError(err)
 		w.Header().Set("Connection", "close")
-		http.Error(rec, tooLargeMessage(MaxBodyBytes), http.StatusRequestEntityTooLarge)
+		http.Error(rec, refusal.Message, refusal.Status)
 		linger(w, r)
 		return
 	}
-	if r.Body != nil && r.Body != http.NoBody {
-		r.Body = http.MaxBytesReader(w, r.Body, MaxBodyBytes)
-	}
 	o.next.ServeHTTP(rec, r)
+}
+
+// limitBody holds the body of a request to MaxBodyBytes. One whose length was not told is read first, since only its
+// end shows whether it is too long, and not every handler looks at a body.
+func limitBody(w http.ResponseWriter, r *http.Request) error {
+	switch {
+	case r.Body == nil || r.Body == http.NoBody:
+		return nil
+	case r.ContentLength > MaxBodyBytes:
+		return &http.MaxBytesError{Limit: MaxBodyBytes}
+	}
+	limited := http.MaxBytesReader(w, r.Body, MaxBodyBytes)
+	if r.ContentLength >= 0 {
+		r.Body = limited
+		return nil
+	}
+	body, err := io.ReadAll(limited)
+	var tooLarge *http.MaxBytesError
+	switch {
+	case errors.As(err, &tooLarge):
+		return err
+	case err != nil:
+		return &Error{Status: http.StatusBadRequest, Message: "the body cannot be read", Err: err}
+	}
+	r.Body = io.NopCloser(bytes.NewReader(body))
+	return nil
 }
 
 // linger sends the answer and reads on for a while what the client is still sending: closing the connection under it

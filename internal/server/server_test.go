@@ -1,6 +1,7 @@
 package server_test
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
@@ -51,6 +52,7 @@ func sample() http.Handler {
 		return err
 	}))
 	r.Get("/numbers/{n:[0-9]{1,3}}/{rest:.*}", func(http.ResponseWriter, *http.Request) {})
+	r.Post("/unread", func(http.ResponseWriter, *http.Request) {})
 	r.Post("/things", handle(func(w http.ResponseWriter, r *http.Request) error {
 		_, err := io.Copy(io.Discard, r.Body)
 		return err
@@ -161,14 +163,36 @@ func TestBodiesAreLimited(t *testing.T) {
 	if resp, _ := s.Do(t, "POST", "/things", nil, large); resp.StatusCode != http.StatusRequestEntityTooLarge {
 		t.Errorf("one more: %s", resp.Status)
 	}
-	// Without a length the size shows only while reading.
-	resp, err := http.Post(s.URL+"/things", "text/plain", io.MultiReader(strings.NewReader(large)))
+	// Without a length the size shows only while reading, which the first route does and the second does not.
+	for _, path := range []string{"/things", "/unread"} {
+		for body, want := range map[string]int{large[1:]: 200, large: http.StatusRequestEntityTooLarge} {
+			resp, err := http.Post(s.URL+path, "text/plain", io.MultiReader(strings.NewReader(body)))
+			if err != nil {
+				t.Fatal(err)
+			}
+			resp.Body.Close()
+			if resp.StatusCode != want {
+				t.Errorf("%s, %d bytes in chunks: %s, want %d", path, len(body), resp.Status, want)
+			}
+		}
+	}
+}
+
+func TestBrokenChunksAreRefused(t *testing.T) {
+	s := servertest.Start(t, run, nil)
+	conn, err := net.Dial("tcp", s.Addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	_, _ = io.WriteString(conn, "POST /unread HTTP/1.1\r\nHost: sample\r\nTransfer-Encoding: chunked\r\n\r\nnot a length\r\n")
+	resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	resp.Body.Close()
-	if resp.StatusCode != http.StatusRequestEntityTooLarge {
-		t.Errorf("one more, in chunks: %s", resp.Status)
+	if resp.StatusCode != http.StatusBadRequest {
+		t.Errorf("got %s", resp.Status)
 	}
 }
 
