@@ -103,7 +103,8 @@ func (s sessions) sign(text string) []byte {
 
 func encode(data []byte) string { return base64.RawURLEncoding.EncodeToString(data) }
 
-func decode(text string) ([]byte, error) { return base64.RawURLEncoding.DecodeString(text) }
+// decode is strict about the bits that are left over in the last character: a cookie has one spelling.
+func decode(text string) ([]byte, error) { return base64.RawURLEncoding.Strict().DecodeString(text) }
 
 // setSession adds the Set-Cookie line. Its attributes stand in the order of the original, with SameSite behind them.
 // There is no Secure, since Bookinfo is served in plain text.
