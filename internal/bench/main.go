@@ -60,9 +60,12 @@ func services() []string { return []string{"ratings", "details", "reviews", "pro
 
 // build makes the binaries as releases are made.
 func build(ctx context.Context, dir string, stderr io.Writer) error {
+	args := []string{"build", "-trimpath", "-tags", "grpcnotrace", "-ldflags", "-s -w"}
+	for _, cold := range []string{"go.mongodb.org", "github.com/klauspost", "go.opentelemetry.io/otel", "go.opentelemetry.io/contrib", "google.golang.org/protobuf"} {
+		args = append(args, "-gcflags="+cold+"/...=-l") // as in the Makefile
+	}
 	for _, name := range services() {
-		cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-tags", "grpcnotrace", "-ldflags", "-s -w",
-			"-o", filepath.Join(dir, name), "./cmd/"+name)
+		cmd := exec.CommandContext(ctx, "go", append(args, "-o", filepath.Join(dir, name), "./cmd/"+name)...)
 		cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 		cmd.Stderr = stderr
 		if err := cmd.Run(); err != nil {

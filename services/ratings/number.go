@@ -51,9 +51,9 @@ func isSpace(r rune) bool {
 	return 0x2000 <= r && r <= 0x200A
 }
 
-// appendNumber writes a number as JSON.stringify does: by Number::toString (ECMA-262, section 6.1.6.1.20), with null for
+// AppendNumber writes a number as JSON.stringify does: by Number::toString (ECMA-262, section 6.1.6.1.20), with null for
 // what JSON has no number for.
-func appendNumber(dst []byte, f float64) []byte {
+func AppendNumber(dst []byte, f float64) []byte {
 	switch abs := math.Abs(f); {
 	case math.IsNaN(f) || math.IsInf(f, 0):
 		return append(dst, "null"...)

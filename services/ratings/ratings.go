@@ -33,16 +33,11 @@ type Config struct {
 	Log    *slog.Logger
 }
 
-// FromEnv reads the settings of the service.
+// FromEnv reads the settings of the service, but not those of a database.
 func FromEnv(env *settings.Env) Config {
-	cfg := Config{
+	return Config{
 		Version: env.String("SERVICE_VERSION", "v1", "v1 from memory, v2 from a database, or failing: v-faulty, v-delayed, v-unavailable, v-unhealthy"),
 	}
-	database := databaseFromEnv(env)
-	if cfg.Version == "v2" {
-		cfg.Database = database
-	}
-	return cfg
 }
 
 // Service is the handler of the service.
@@ -171,7 +166,7 @@ func productID(r *http.Request) (float64, error) {
 func answer(id float64, ratings []byte) []byte {
 	body := make([]byte, 0, 48+len(ratings))
 	body = append(body, `{"id":`...)
-	body = appendNumber(body, id)
+	body = AppendNumber(body, id)
 	body = append(body, `,"ratings":`...)
 	body = append(body, ratings...)
 	return append(body, '}')

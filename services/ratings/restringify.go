@@ -76,9 +76,9 @@ func (r *reader) number(dst []byte) []byte {
 		}
 		break
 	}
-	// Too large a number is infinity, for which appendNumber writes null.
+	// Too large a number is infinity, for which AppendNumber writes null.
 	f, _ := strconv.ParseFloat(string(r.text[start:r.at]), 64)
-	return appendNumber(dst, f)
+	return AppendNumber(dst, f)
 }
 
 func (r *reader) array(dst []byte, depth int) ([]byte, error) {

@@ -97,7 +97,7 @@ func TestPostedAsInNode(t *testing.T) {
 	for i, id := range ids {
 		got := "NaN"
 		if n := parseInt(id); !math.IsNaN(n) {
-			got = string(appendNumber(nil, n))
+			got = string(AppendNumber(nil, n))
 		}
 		if got != out.IDs[i] {
 			t.Errorf("parseInt(%q): got %s, node has %s", id, got, out.IDs[i])
@@ -148,7 +148,7 @@ func FuzzParseInt(f *testing.F) {
 		if n != math.Trunc(n) {
 			t.Fatalf("parseInt(%q) = %v, no integer", id, n)
 		}
-		if text := appendNumber(nil, n); !json.Valid(text) {
+		if text := AppendNumber(nil, n); !json.Valid(text) {
 			t.Fatalf("parseInt(%q) is written as %s", id, text)
 		}
 	})

@@ -1,4 +1,4 @@
-package ratings
+package database
 
 import (
 	"context"
@@ -15,6 +15,7 @@ import (
 
 	"example.com/bookinfo/internal/server"
 	"example.com/bookinfo/internal/settings"
+	"example.com/bookinfo/services/ratings"
 )
 
 // MongoDB reads the ratings from the collection ratings of a MongoDB server.
@@ -49,8 +50,8 @@ func (m *MongoDB) connect() (*mongo.Client, error) {
 	}
 	client, err := mongo.Connect(options.Client().
 		ApplyURI(m.url).
-		SetServerSelectionTimeout(databaseTimeout).
-		SetConnectTimeout(databaseTimeout).
+		SetServerSelectionTimeout(timeout).
+		SetConnectTimeout(timeout).
 		SetMaxPoolSize(maxConnections).
 		SetMaxConnIdleTime(maxConnectionAge))
 	if err != nil {
@@ -60,40 +61,40 @@ func (m *MongoDB) connect() (*mongo.Client, error) {
 	return client, nil
 }
 
-// Ratings implements [Database].
-func (m *MongoDB) Ratings(ctx context.Context) (Ratings, error) {
-	ctx, cancel := context.WithTimeout(ctx, databaseTimeout)
+// Ratings implements [ratings.Database].
+func (m *MongoDB) Ratings(ctx context.Context) (ratings.Ratings, error) {
+	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 
 	client, err := m.connect()
 	if err != nil {
-		return Ratings{}, errConnect(err)
+		return ratings.Ratings{}, errConnect(err)
 	}
 	cursor, err := client.Database(databaseName).Collection("ratings").Find(ctx, bson.D{}, options.Find().SetLimit(2))
 	if err != nil {
-		return Ratings{}, mongoError(err)
+		return ratings.Ratings{}, mongoError(err)
 	}
 	defer func() { _ = cursor.Close(ctx) }() // what it held has been read
-	ratings := noRatings()
-	for i := 0; i < len(ratings) && cursor.Next(ctx); i++ {
-		if ratings[i], err = ratingJSON(cursor.Current.Lookup("rating")); err != nil {
-			return Ratings{}, errLoad(err)
+	found := none()
+	for i := 0; i < len(found) && cursor.Next(ctx); i++ {
+		if found[i], err = ratingJSON(cursor.Current.Lookup("rating")); err != nil {
+			return ratings.Ratings{}, errLoad(err)
 		}
 	}
 	if err := cursor.Err(); err != nil {
-		return Ratings{}, mongoError(err)
+		return ratings.Ratings{}, mongoError(err)
 	}
-	return ratings, nil
+	return found, nil
 }
 
-// Close implements [Database].
+// Close implements [ratings.Database].
 func (m *MongoDB) Close() error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.client == nil {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), databaseTimeout)
+	ctx, cancel := context.WithTimeout(context.Background(), timeout)
 	defer cancel()
 	return m.client.Disconnect(ctx)
 }
@@ -107,9 +108,9 @@ func ratingJSON(v bson.RawValue) (string, error) {
 	case bson.TypeNull:
 		return "null", nil
 	case bson.TypeInt32, bson.TypeInt64:
-		return string(appendNumber(nil, float64(v.AsInt64()))), nil
+		return string(ratings.AppendNumber(nil, float64(v.AsInt64()))), nil
 	case bson.TypeDouble:
-		return string(appendNumber(nil, v.Double())), nil
+		return string(ratings.AppendNumber(nil, v.Double())), nil
 	case bson.TypeString:
 		text, err := json.Marshal(v.StringValue())
 		return string(text), err

@@ -1,4 +1,4 @@
-package ratings
+package database
 
 import (
 	"bytes"
@@ -16,6 +16,7 @@ import (
 	"github.com/go-sql-driver/mysql"
 
 	"example.com/bookinfo/internal/need"
+	"example.com/bookinfo/services/ratings"
 )
 
 // mysqlDSN names a server to use in place of one that the test starts: user:password@tcp(host:port)/. Its database test
@@ -113,7 +114,7 @@ func TestContract59_MySQL(t *testing.T) {
 	}
 	do("DROP DATABASE IF EXISTS test", "CREATE DATABASE test")
 
-	s := New(Config{Version: "v2", Database: NewMySQL(cfg)})
+	s := ratings.New(ratings.Config{Version: "v2", Database: NewMySQL(cfg)})
 	defer s.Close()
 	check := func(name string, wantStatus int, want string) {
 		t.Helper()
@@ -139,14 +140,14 @@ func TestContract59_MySQL(t *testing.T) {
 
 	const down = `{"error":"could not connect to ratings database"}`
 	do("DROP DATABASE test")
-	s2 := New(Config{Version: "v2", Database: NewMySQL(cfg)})
+	s2 := ratings.New(ratings.Config{Version: "v2", Database: NewMySQL(cfg)})
 	defer s2.Close()
 	if status, body := ask(t, s2, "GET", "/ratings/0"); status != 500 || body != down {
 		t.Errorf("no database: got %d %s", status, body)
 	}
 	wrong := cfg
 	wrong.User, wrong.Password = "nobody", "wrong"
-	s3 := New(Config{Version: "v2", Database: NewMySQL(wrong)})
+	s3 := ratings.New(ratings.Config{Version: "v2", Database: NewMySQL(wrong)})
 	defer s3.Close()
 	if status, body := ask(t, s3, "GET", "/ratings/0"); status != 500 || body != down {
 		t.Errorf("wrong password: got %d %s", status, body)
@@ -156,7 +157,7 @@ func TestContract59_MySQL(t *testing.T) {
 // The original opens a connection for each request.
 func TestMySQLConnectionsArePooled(t *testing.T) {
 	cfg, root := startMariaDB(t)
-	s := New(Config{Version: "v2", Database: NewMySQL(cfg)})
+	s := ratings.New(ratings.Config{Version: "v2", Database: NewMySQL(cfg)})
 	defer s.Close()
 	count := func() (n int) {
 		t.Helper()
@@ -198,7 +199,7 @@ func TestDatabasesThatDoNotAnswer(t *testing.T) {
 		return NewMongoDB("mongodb://127.0.0.1:" + strconv.Itoa(port(l)) + "/test")
 	}
 
-	for name, database := range map[string]Database{
+	for name, database := range map[string]ratings.Database{
 		"MySQL, silent":         NewMySQL(MySQLConfig{Host: "127.0.0.1", Port: port(hole), TLS: "false"}),
 		"MySQL, refused":        NewMySQL(MySQLConfig{Host: "127.0.0.1", Port: port(free), TLS: "false"}),
 		"MySQL, wrong TLS":      NewMySQL(MySQLConfig{Host: "127.0.0.1", Port: port(free), TLS: "no-such-configuration"}),
@@ -209,7 +210,7 @@ func TestDatabasesThatDoNotAnswer(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s := New(Config{Version: "v2", Database: database})
+			s := ratings.New(ratings.Config{Version: "v2", Database: database})
 			defer s.Close()
 			start := time.Now()
 			rec := httptest.NewRecorder()

@@ -1,4 +1,4 @@
-package ratings
+package database
 
 import (
 	"bufio"
@@ -22,6 +22,7 @@ import (
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
 
 	"example.com/bookinfo/internal/need"
+	"example.com/bookinfo/services/ratings"
 )
 
 // mongoURL names a server to use in place of one that the test starts. Its collection test.ratings is dropped.
@@ -86,7 +87,7 @@ func TestContract60_MongoDBOverTLS(t *testing.T) {
 	address := runMongo(t, certificate, key)
 	checkMongo(t, "mongodb://"+address+"/test?authSource=test&ssl=true&tlsCAFile="+authority)
 
-	s := New(Config{Version: "v2", Database: NewMongoDB("mongodb://" + address + "/test")})
+	s := ratings.New(ratings.Config{Version: "v2", Database: NewMongoDB("mongodb://" + address + "/test")})
 	defer s.Close()
 	if status, body := ask(t, s, "GET", "/ratings/0"); status != 500 || body != `{"error":"could not connect to ratings database"}` {
 		t.Errorf("without TLS: got %d %s", status, body)
@@ -115,18 +116,18 @@ func checkMongo(t *testing.T, url string) {
 	}
 	defer admin.Disconnect(t.Context())
 	collection := admin.Database("test").Collection("ratings")
-	set := func(ratings ...any) {
+	set := func(values ...any) {
 		t.Helper()
 		if err := collection.Drop(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		for _, rating := range ratings {
+		for _, rating := range values {
 			if _, err := collection.InsertOne(t.Context(), bson.D{{Key: "rating", Value: rating}}); err != nil {
 				t.Fatal(err)
 			}
 		}
 	}
-	s := New(Config{Version: "v2", Database: NewMongoDB(url)})
+	s := ratings.New(ratings.Config{Version: "v2", Database: NewMongoDB(url)})
 	defer s.Close()
 	check := func(name string, wantStatus int, want string) {
 		t.Helper()

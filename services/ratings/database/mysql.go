@@ -1,4 +1,4 @@
-package ratings
+package database
 
 import (
 	"context"
@@ -14,6 +14,7 @@ import (
 
 	"example.com/bookinfo/internal/server"
 	"example.com/bookinfo/internal/settings"
+	"example.com/bookinfo/services/ratings"
 )
 
 // MySQL reads the ratings from the table ratings of a MySQL or MariaDB server.
@@ -56,9 +57,9 @@ func NewMySQL(cfg MySQLConfig) *MySQL {
 	c.Passwd = cfg.Password
 	c.DBName = databaseName
 	c.TLSConfig = cfg.TLS
-	c.Timeout = databaseTimeout
-	c.ReadTimeout = databaseTimeout
-	c.WriteTimeout = databaseTimeout
+	c.Timeout = timeout
+	c.ReadTimeout = timeout
+	c.WriteTimeout = timeout
 	c.AllowNativePasswords = true
 	c.Logger = &mysql.NopLogger{} // its lines would not be in the form of the log; errors come back by value
 	pool := sql.OpenDB(connector{c})
@@ -82,34 +83,34 @@ func (c connector) Connect(ctx context.Context) (driver.Conn, error) {
 
 func (connector) Driver() driver.Driver { return mysql.MySQLDriver{} }
 
-// Ratings implements [Database].
-func (m *MySQL) Ratings(ctx context.Context) (Ratings, error) {
-	ctx, cancel := context.WithTimeout(ctx, databaseTimeout)
+// Ratings implements [ratings.Database].
+func (m *MySQL) Ratings(ctx context.Context) (ratings.Ratings, error) {
+	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 
 	rows, err := m.pool.QueryContext(ctx, "SELECT Rating FROM ratings")
 	if err != nil {
-		return Ratings{}, mysqlError(err)
+		return ratings.Ratings{}, mysqlError(err)
 	}
 	defer func() { _ = rows.Close() }() // rows.Err was asked
-	ratings := noRatings()
-	for i := 0; i < len(ratings) && rows.Next(); i++ {
+	found := none()
+	for i := 0; i < len(found) && rows.Next(); i++ {
 		var rating sql.NullFloat64
 		if err := rows.Scan(&rating); err != nil {
-			return Ratings{}, errSelect(err)
+			return ratings.Ratings{}, errSelect(err)
 		}
-		ratings[i] = "null"
+		found[i] = "null"
 		if rating.Valid {
-			ratings[i] = string(appendNumber(nil, rating.Float64))
+			found[i] = string(ratings.AppendNumber(nil, rating.Float64))
 		}
 	}
 	if err := rows.Err(); err != nil {
-		return Ratings{}, mysqlError(err)
+		return ratings.Ratings{}, mysqlError(err)
 	}
-	return ratings, nil
+	return found, nil
 }
 
-// Close implements [Database].
+// Close implements [ratings.Database].
 func (m *MySQL) Close() error { return m.pool.Close() }
 
 // mysqlError tells apart what the server says about the query from everything on the way there.
