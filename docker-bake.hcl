@@ -15,9 +15,10 @@ variable "VERSIONS" {
   ]
 }
 
-// Istio's tutorials run curl and bash inside the pods of these.
+// Istio's tutorials run curl, bash or pkill inside the pods of these.
 variable "TOOLS" {
   default = [
+    "details-v1", "details-v2",
     "reviews-v1", "reviews-v2", "reviews-v3",
     "ratings-v1", "ratings-v2", "ratings-v-faulty", "ratings-v-delayed", "ratings-v-unavailable", "ratings-v-unhealthy",
   ]

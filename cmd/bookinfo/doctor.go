@@ -23,6 +23,7 @@ func doctorCommand(ctx context.Context, c call) error {
 	set.StringVar(&cfg.Kubectl, "kubectl", "kubectl", "`PROGRAM` to call")
 	set.StringVar(&cfg.Kubeconfig, "kubeconfig", "", "kubectl's `FILE`")
 	set.StringVar(&cfg.Context, "context", "", "kubectl's `NAME` of a context")
+	set.StringVar(&cfg.MeshKubeconfig, "mesh-kubeconfig", "", "`FILE` for Istio's resources where they are not in the cluster itself: that of an ASM instance")
 	set.StringVar(&cfg.Namespace, "namespace", "default", "`NAME` of Bookinfo's namespace")
 	set.StringVar(&cfg.GatewayNamespace, "gateway-namespace", "istio-system", "`NAME` of the ingress gateway's namespace, which is the mesh's root namespace")
 	set.StringVar(&cfg.Gateway, "gateway", "istio-ingressgateway", "`NAME` of the ingress gateway's Service")

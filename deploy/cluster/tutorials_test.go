@@ -93,6 +93,21 @@ func TestToolsInside(t *testing.T) {
 	}
 }
 
+// TestChaos ends every details process by the chaos tutorial's command: the container is started again.
+func TestChaos(t *testing.T) {
+	const restarts = "kubectl get pods -l app=details -o jsonpath='{.items[0].status.containerStatuses[?(@.name==\"details\")].restartCount}'"
+	before := sh(t, restarts)
+	sh(t, `for pod in $(kubectl get pods -l app=details -o jsonpath='{.items[*].metadata.name}'); do echo terminating "$pod"; kubectl exec "$pod" -c details -- pkill ruby; done`)
+	eventually(t, 60*time.Second, func() error {
+		if now := sh(t, restarts); now == before {
+			return fmt.Errorf("details was started again %s times, as before", now)
+		}
+		return nil
+	})
+	sh(t, "kubectl wait --for=condition=ready pod -l app=details --timeout=60s")
+	shows(t, gatewayURL, "", "Book Details", "!Error fetching product details")
+}
+
 func TestRequestRouting(t *testing.T) {
 	apply(t, networking+"destination-rule-all.yaml", networking+"virtual-service-all-v1.yaml")
 	shows(t, gatewayURL, "", "!"+star, "!"+noReviews)

@@ -40,7 +40,7 @@ func images(t *testing.T) string {
 			return
 		}
 		built.tag = "test"
-		bake := exec.Command("docker", "buildx", "bake", "--load", "service", "bookinfo", "reviews-v1-tools", "ratings-v1-tools")
+		bake := exec.Command("docker", "buildx", "bake", "--load", "service", "bookinfo", "details-v1-tools", "reviews-v1-tools", "ratings-v1-tools")
 		bake.Dir = root(t)
 		bake.Env = append(os.Environ(), "REGISTRY="+registry, "TAG="+built.tag, "VERSION="+version, "REVISION="+revision)
 		built.out, built.err = bake.CombinedOutput()

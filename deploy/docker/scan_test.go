@@ -2,6 +2,7 @@ package docker_test
 
 import (
 	"bytes"
+	"context"
 	"crypto/sha256"
 	"fmt"
 	"io/fs"
@@ -13,6 +14,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"example.com/bookinfo/deploy/docker/image"
 )
@@ -112,6 +114,26 @@ func TestToolsImages(t *testing.T) {
 		if out := run("bash", service(tag, name), "-c", "for i in {1..3}; do printf $i; sleep 0; done; id -u"); out != "1231000" {
 			t.Errorf("%s: bash says %q", name, out)
 		}
+	}
+}
+
+// The chaos tutorial ends details by `pkill ruby`: a process of that name serves, as the first of its container.
+func TestPkillRuby(t *testing.T) {
+	tag := images(t) + "-tools"
+	id := strings.TrimSpace(docker(t.Context(), t, "run", "-d", "--read-only", "--cap-drop", "ALL", service(tag, "details-v1")))
+	t.Cleanup(func() { docker(context.WithoutCancel(t.Context()), t, "rm", "-f", id) })
+	for tries := 0; ; tries++ {
+		if exec.CommandContext(t.Context(), "docker", "exec", id, "curl", "-sf", "localhost:9080/details/0").Run() == nil {
+			break
+		}
+		if tries == 50 {
+			t.Fatal("details does not answer")
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+	docker(t.Context(), t, "exec", id, "pkill", "ruby")
+	if code := strings.TrimSpace(docker(t.Context(), t, "wait", id)); code != "0" {
+		t.Errorf("it ended with %s", code)
 	}
 }
 

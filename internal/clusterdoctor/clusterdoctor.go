@@ -10,6 +10,8 @@ import (
 	"fmt"
 	"io"
 	"os/exec"
+	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 )
@@ -38,9 +40,12 @@ type Config struct {
 	Kubectl string // program, default kubectl
 	// Context and Kubeconfig are kubectl's, "" for its defaults.
 	Context, Kubeconfig string
-	Namespace           string // of Bookinfo, default "default"
-	GatewayNamespace    string // of the ingress gateway, default istio-system
-	Gateway             string // its Service, default istio-ingressgateway
+	// MeshKubeconfig is the file for the resources of Istio, where they are not in the cluster itself: an ASM instance
+	// has an API server of its own.
+	MeshKubeconfig   string
+	Namespace        string // of Bookinfo, default "default"
+	GatewayNamespace string // of the ingress gateway, default istio-system
+	Gateway          string // its Service, default istio-ingressgateway
 	// Backend is the console or Zipkin to ask for the trace, as SERVICE.NAMESPACE:PORT; default zipkin.observability:9411.
 	Backend string
 	// Wait bounds how long the trace may take to arrive, default 15 s.
@@ -90,7 +95,7 @@ func Examine(ctx context.Context, cfg Config) ([]Result, error) {
 			continue
 		}
 		r, goOn := s.look(ctx)
-		r.Step = s.name
+		r.Step, r.Mend = s.name, e.addressed(r.Mend)
 		results = append(results, r)
 		stopped = !goOn
 	}
@@ -107,12 +112,37 @@ type examination struct {
 	traceID  string
 }
 
+// meshKubectl stands in a mend for the kubectl that reaches the mesh's resources.
+const meshKubectl = "kubectl[mesh]"
+
+// addressed puts into a command where the user said that the cluster is: without that it might mend another one.
+func (e *examination) addressed(mend string) string {
+	command := func(globals []string) string {
+		words := []string{filepath.Base(e.cfg.Kubectl)}
+		for _, g := range globals {
+			if strings.ContainsAny(g, " '\"$\\") {
+				g = "'" + strings.ReplaceAll(g, "'", `'\''`) + "'"
+			}
+			words = append(words, g)
+		}
+		return strings.Join(words, " ")
+	}
+	const cluster = "\x00" // neither is found in what replaced the other
+	mend = strings.ReplaceAll(mend, meshKubectl, cluster)
+	mend = strings.ReplaceAll(mend, "kubectl ", command(e.globals())+" ")
+	return strings.ReplaceAll(mend, cluster, command(e.meshGlobals()))
+}
+
 // kubectl runs it and gives what it printed. An error holds its own words.
 func (e *examination) kubectl(ctx context.Context, args ...string) ([]byte, error) {
+	return e.run(ctx, append(e.globals(), args...))
+}
+
+func (e *examination) run(ctx context.Context, args []string) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
 	defer cancel()
 	var stdout, stderr bytes.Buffer
-	cmd := exec.CommandContext(ctx, e.cfg.Kubectl, e.globals(args)...)
+	cmd := exec.CommandContext(ctx, e.cfg.Kubectl, args...)
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	if err := cmd.Run(); err != nil {
 		text := strings.TrimSpace(stderr.String())
@@ -124,7 +154,7 @@ func (e *examination) kubectl(ctx context.Context, args ...string) ([]byte, erro
 	return stdout.Bytes(), nil
 }
 
-func (e *examination) globals(args []string) []string {
+func (e *examination) globals() []string {
 	var all []string
 	if e.cfg.Kubeconfig != "" {
 		all = append(all, "--kubeconfig", e.cfg.Kubeconfig)
@@ -132,7 +162,15 @@ func (e *examination) globals(args []string) []string {
 	if e.cfg.Context != "" {
 		all = append(all, "--context", e.cfg.Context)
 	}
-	return append(all, args...)
+	return all
+}
+
+// meshGlobals are those for Istio's resources.
+func (e *examination) meshGlobals() []string {
+	if e.cfg.MeshKubeconfig == "" {
+		return e.globals()
+	}
+	return []string{"--kubeconfig", e.cfg.MeshKubeconfig}
 }
 
 func lastLine(text string) string {
@@ -142,7 +180,16 @@ func lastLine(text string) string {
 
 // get decodes `kubectl get ARGS -o json`.
 func (e *examination) get(ctx context.Context, out any, args ...string) error {
-	raw, err := e.kubectl(ctx, append(append([]string{"get"}, args...), "-o", "json")...)
+	return e.decode(ctx, out, e.globals(), args)
+}
+
+// getMesh does the same where Istio's resources are.
+func (e *examination) getMesh(ctx context.Context, out any, args ...string) error {
+	return e.decode(ctx, out, e.meshGlobals(), args)
+}
+
+func (e *examination) decode(ctx context.Context, out any, globals, args []string) error {
+	raw, err := e.run(ctx, slices.Concat(globals, []string{"get"}, args, []string{"-o", "json"}))
 	if err != nil {
 		return err
 	}

@@ -82,6 +82,9 @@ func (c cluster) kubectl(t *testing.T, port string) string {
 	script := `#!/bin/sh
 cd "` + dir + `"
 answer() { [ -f "$1" ] && cat "$1" && exit 0; echo "Error from server (NotFound): $1 not found" >&2; exit 1; }
+mesh=no
+while [ "${1#--}" != "$1" ]; do [ "$2" = /mesh.yaml ] && mesh=yes; shift 2; done
+[ $mesh = no ] && [ -f mesh-apart ] && case "$*" in "get telemetries"*|"get asm"*|"get virtual"*) echo "error: the server doesn't have a resource type" >&2; exit 1 ;; esac
 case "$*" in
 "get --raw /readyz") answer readyz ;;
 "get namespace"*) answer namespace ;;
@@ -175,5 +178,47 @@ func TestWithoutKubectl(t *testing.T) {
 	_, err := clusterdoctor.Examine(context.Background(), clusterdoctor.Config{Kubectl: filepath.Join(t.TempDir(), "kubectl")})
 	if err == nil || !strings.Contains(err.Error(), "--kubectl") {
 		t.Errorf("error %v, want one that names --kubectl", err)
+	}
+}
+
+// TestMeshElsewhere: Istio's resources of an ASM instance are read, and mended, with its own kubeconfig, and everything
+// else with the cluster's.
+func TestMeshElsewhere(t *testing.T) {
+	c := healthy()
+	c["mesh-apart"] = ""
+	delete(c, "configmap")
+	c["asm"] = `{"items":[{"metadata":{"name":"otel"},"spec":{"opentelemetry":{"service":"otel-collector.observability.svc.cluster.local","port":4317}}}]}`
+	kubectl := c.kubectl(t, backend(t, nil))
+	examine := func(cfg clusterdoctor.Config) string {
+		cfg.Kubectl, cfg.Kubeconfig, cfg.Wait = kubectl, "/the cluster.yaml", 100*time.Millisecond
+		results, err := clusterdoctor.Examine(context.Background(), cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var text strings.Builder
+		clusterdoctor.Print(&text, results)
+		return text.String()
+	}
+	if text := examine(clusterdoctor.Config{MeshKubeconfig: "/mesh.yaml"}); strings.Contains(text, "✗") {
+		t.Errorf("not well:\n%s", text)
+	}
+	if text := examine(clusterdoctor.Config{}); !strings.Contains(text, "✗ trace provider") {
+		t.Errorf("the mesh was found in the cluster:\n%s", text)
+	}
+	write := func(name, content string) {
+		if err := os.WriteFile(filepath.Join(filepath.Dir(kubectl), name), []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("telemetries", strings.ReplaceAll(c["telemetries"], ":100", ":0"))
+	write("namespace", `{"metadata":{"labels":{}}}`)
+	text := examine(clusterdoctor.Config{MeshKubeconfig: "/mesh.yaml"})
+	for _, want := range []string{
+		"kubectl --kubeconfig /mesh.yaml -n istio-system patch telemetries",
+		"kubectl --kubeconfig '/the cluster.yaml' label namespace default istio-injection=enabled --overwrite && kubectl --kubeconfig '/the cluster.yaml' -n default rollout",
+	} {
+		if !strings.Contains(text, want) {
+			t.Errorf("no mend has %q:\n%s", want, text)
+		}
 	}
 }

@@ -190,7 +190,7 @@ type telemetry struct {
 
 func (e *examination) telemetries(ctx context.Context) (inForce *telemetry, err error) {
 	var list struct{ Items []telemetry }
-	if err := e.get(ctx, &list, "telemetries.telemetry.istio.io", "-A"); err != nil {
+	if err := e.getMesh(ctx, &list, "telemetries.telemetry.istio.io", "-A"); err != nil {
 		return nil, err
 	}
 	// A namespace's default overrides that of the root namespace.
@@ -206,10 +206,10 @@ func (e *examination) telemetries(ctx context.Context) (inForce *telemetry, err 
 }
 
 func (e *examination) provider(ctx context.Context) (Result, bool) {
-	const apply = "kubectl apply -f deploy/istio/telemetry-otel.yaml   # or telemetry-zipkin.yaml; with ASM those of deploy/asm"
+	const apply = "kubectl[mesh] apply -f deploy/istio/telemetry-otel.yaml   # or telemetry-zipkin.yaml; with ASM those of deploy/asm"
 	known, defaults, err := e.providers(ctx)
 	if err != nil {
-		return failed("istioctl version", "the mesh's configuration cannot be read: %v", err), true
+		return failed("istioctl version   # with ASM: bookinfo doctor cluster --mesh-kubeconfig FILE", "the mesh's configuration cannot be read: %v", err), true
 	}
 	t, err := e.telemetries(ctx)
 	if err != nil {
@@ -227,7 +227,7 @@ func (e *examination) provider(ctx context.Context) (Result, bool) {
 				e.percent = *tracing.RandomSamplingPercentage
 			}
 			if tracing.DisableSpanReporting != nil && *tracing.DisableSpanReporting {
-				return failed(fmt.Sprintf("kubectl -n %s edit telemetry %s", t.Metadata.Namespace, t.Metadata.Name),
+				return failed(fmt.Sprintf("kubectl[mesh] -n %s edit telemetry %s", t.Metadata.Namespace, t.Metadata.Name),
 					"Telemetry %s/%s sets disableSpanReporting: nothing is reported, and headers pass unchanged", t.Metadata.Namespace, t.Metadata.Name), true
 			}
 		}
@@ -277,7 +277,7 @@ func (e *examination) providers(ctx context.Context) (known []provider, defaults
 			Spec     provider
 		}
 	}
-	asmErr := e.get(ctx, &asm, "asmextensionproviders.istio.alibabacloud.com", "-A")
+	asmErr := e.getMesh(ctx, &asm, "asmextensionproviders.istio.alibabacloud.com", "-A")
 	for _, item := range asm.Items {
 		item.Spec.Name = item.Metadata.Name
 		if item.Spec.Zipkin != nil || item.Spec.OpenTelemetry != nil {
@@ -293,7 +293,7 @@ func (e *examination) providers(ctx context.Context) (known []provider, defaults
 // chooseProvider is the command that mends a provider which does not exist: another one that does, or a new one.
 func (e *examination) chooseProvider(names []string) string {
 	if len(names) == 0 {
-		return "istioctl install -f deploy/istio/mesh-config-otel.yaml   # with ASM: kubectl apply -f deploy/asm/provider-otel.yaml"
+		return "istioctl install -f deploy/istio/mesh-config-otel.yaml   # with ASM: kubectl[mesh] apply -f deploy/asm/provider-otel.yaml"
 	}
 	return e.patchTelemetry(names[0], e.percent)
 }
@@ -301,9 +301,9 @@ func (e *examination) chooseProvider(names []string) string {
 // patchTelemetry is the command that makes the Telemetry in force choose that provider and percentage.
 func (e *examination) patchTelemetry(provider string, percent float64) string {
 	if e.inForce == nil {
-		return "kubectl apply -f deploy/istio/telemetry-otel.yaml   # or telemetry-zipkin.yaml; with ASM those of deploy/asm"
+		return "kubectl[mesh] apply -f deploy/istio/telemetry-otel.yaml   # or telemetry-zipkin.yaml; with ASM those of deploy/asm"
 	}
-	return fmt.Sprintf(`kubectl -n %s patch telemetries.telemetry.istio.io %s --type merge -p '{"spec":{"tracing":[{"providers":[{"name":"%s"}],"randomSamplingPercentage":%g}]}}'`,
+	return fmt.Sprintf(`kubectl[mesh] -n %s patch telemetries.telemetry.istio.io %s --type merge -p '{"spec":{"tracing":[{"providers":[{"name":"%s"}],"randomSamplingPercentage":%g}]}}'`,
 		e.inForce.Metadata.Namespace, e.inForce.Metadata.Name, provider, percent)
 }
 

@@ -74,15 +74,15 @@ func (e *examination) gateway(ctx context.Context) (Result, bool) {
 		}
 	}
 	if err := e.get(ctx, &svc, "service", e.cfg.Gateway, "-n", e.cfg.GatewayNamespace); err != nil {
-		return failed("istioctl install   # with ASM: kubectl apply -f deploy/asm/istiogateway.yaml", "%v", err), false
+		return failed("istioctl install   # with ASM: kubectl[mesh] apply -f deploy/asm/istiogateway.yaml", "%v", err), false
 	}
-	routes, err := e.kubectl(ctx, "get", "virtualservices.networking.istio.io", "-n", e.cfg.Namespace, "-o", `jsonpath={range .items[?(@.spec.gateways)]}{.metadata.name}{" "}{end}`)
+	routes, err := e.run(ctx, append(e.meshGlobals(), "get", "virtualservices.networking.istio.io", "-n", e.cfg.Namespace, "-o", `jsonpath={range .items[?(@.spec.gateways)]}{.metadata.name}{" "}{end}`))
 	if err != nil {
 		return failed("", "%v", err), false
 	}
 	httpRoutes, _ := e.kubectl(ctx, "get", "httproutes.gateway.networking.k8s.io", "-n", e.cfg.Namespace, "-o", "name") // its CRD may be missing
 	if strings.TrimSpace(string(routes)) == "" && strings.TrimSpace(string(httpRoutes)) == "" {
-		return failed("kubectl -n "+e.cfg.Namespace+" apply -f deploy/istio/bookinfo-gateway.yaml   # with ASM deploy/asm/bookinfo-gateway.yaml",
+		return failed(meshKubectl+" -n "+e.cfg.Namespace+" apply -f deploy/istio/bookinfo-gateway.yaml   # with ASM deploy/asm/bookinfo-gateway.yaml",
 			"no VirtualService in %s is bound to a gateway, so it answers 404", e.cfg.Namespace), false
 	}
 	for _, in := range svc.Status.LoadBalancer.Ingress {
@@ -104,7 +104,7 @@ func (e *examination) request(ctx context.Context) (Result, bool) {
 	}
 	switch {
 	case resp.code == http.StatusNotFound:
-		return failed("kubectl apply -f deploy/istio/bookinfo-gateway.yaml; istioctl analyze", "/productpage is 404 at the gateway: no route, or a Gateway with another port or selector"), false
+		return failed("kubectl[mesh] -n "+e.cfg.Namespace+" apply -f deploy/istio/bookinfo-gateway.yaml; istioctl analyze", "/productpage is 404 at the gateway: no route, or a Gateway with another port or selector"), false
 	case resp.code != http.StatusOK:
 		return failed("istioctl proxy-config routes deploy/"+e.cfg.Gateway+" -n "+e.cfg.GatewayNamespace, "/productpage answers %s: %.120s", resp.status, resp.body), false
 	case !strings.Contains(string(resp.body), "Simple Bookstore App"):
@@ -138,7 +138,7 @@ func (e *examination) trace(ctx context.Context) (Result, bool) {
 	}
 	defer stop()
 	if quota := quotaUsed(ctx, address); quota != "" {
-		return failed(fmt.Sprintf("kubectl -n %s port-forward service/%s 9411:%s   # then http://localhost:9411/settings/cluster, Quota Configuration", namespace, name, port), "%s", quota), false
+		return failed(fmt.Sprintf(`kubectl -n %s port-forward service/%s 19411:%s & sleep 3; curl -sS -X PATCH -H 'content-type: application/json' -d '{"quotaSpans":0,"quotaBytes":0}' localhost:19411/api/bookinfo/v1/settings; kill $!   # or raise it under Quota Configuration of http://localhost:19411/settings/cluster`, namespace, name, port), "%s", quota), false
 	}
 	if e.traceID == "" {
 		return Result{Status: Skipped, Text: "no trace to look for"}, false
@@ -252,7 +252,7 @@ func (e *examination) forward(ctx context.Context, namespace, service, port stri
 		return "", nil, fmt.Errorf("port %q: want a number", port)
 	}
 	ctx, cancel := context.WithCancel(ctx)
-	cmd := exec.CommandContext(ctx, e.cfg.Kubectl, e.globals([]string{"port-forward", "-n", namespace, "service/" + service, ":" + port})...)
+	cmd := exec.CommandContext(ctx, e.cfg.Kubectl, append(e.globals(), "port-forward", "-n", namespace, "service/"+service, ":"+port)...)
 	cmd.WaitDelay = time.Second
 	stdout, err := cmd.StdoutPipe()
 	if err != nil {

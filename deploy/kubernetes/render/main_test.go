@@ -131,7 +131,7 @@ func TestRegistryAndTag(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, want := range []string{
-		"image: registry.example.org:5000/team/examples-bookinfo-details-v1:1.2.3\n",
+		"image: registry.example.org:5000/team/examples-bookinfo-details-v1:1.2.3-tools\n",
 		"image: registry.example.org:5000/team/examples-bookinfo-ratings-v1:1.2.3-tools\n",
 		"image: registry.example.org:5000/team/examples-bookinfo-productpage-v1:1.2.3\n",
 	} {
