@@ -53,6 +53,9 @@ func (x *exchange) finishHead() {
 		p.Fields.Add("date", x.l.sidecar.date.now())
 	}
 	p.Fields.Set("server", serverName(x.l.direction))
+	if p.Status == http.StatusNoContent {
+		p.Fields.Del("content-length") // RFC 9110 section 8.6
+	}
 	if x.close {
 		p.Fields.Set("connection", "close")
 	}

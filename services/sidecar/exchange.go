@@ -155,7 +155,8 @@ func (x *exchange) acceptable() bool {
 	}
 	target := x.req.Target
 	for _, scheme := range [...]string{"http://", "https://"} { // absolute form (RFC 9112 section 3.2.2): its host counts
-		if rest, ok := strings.CutPrefix(target, scheme); ok {
+		if len(target) >= len(scheme) && strings.EqualFold(target[:len(scheme)], scheme) {
+			rest := target[len(scheme):]
 			i := strings.IndexAny(rest, "/?")
 			if i < 0 {
 				i = len(rest)
@@ -166,6 +167,14 @@ func (x *exchange) acceptable() bool {
 			}
 			break
 		}
+	}
+	x.upgrade = !x.http2 && asksUpgrade(x.req.Fields)
+	if connection, ok := x.req.Fields.Lookup("connection"); ok && !x.upgrade {
+		host, ok := nominated(connection)
+		if !ok {
+			return malformed("the Connection field names fields that it may not")
+		}
+		x.req.HasOne = x.req.HasOne && !host
 	}
 	switch {
 	case !x.req.HasOne:
@@ -185,7 +194,6 @@ func (x *exchange) acceptable() bool {
 	if x.path, ok = normalizePath(target); !ok {
 		return refuse("path_normalization_failed")
 	}
-	x.upgrade = !x.http2 && asksUpgrade(x.req.Fields)
 	return true
 }
 

@@ -180,7 +180,12 @@ func (x *exchange) sendOn(ans answer) outcome {
 	x.details = "via_upstream"
 	upgraded := p.Status == 101 && x.upgrade
 	dropAnswerHopByHop(&p.Fields, upgraded)
-	p.Fields.Set("x-envoy-upstream-service-time", strconv.FormatInt(time.Since(x.arrived).Milliseconds(), 10))
+	switch {
+	case x.requestOver() && !upgraded:
+		p.Fields.Set("x-envoy-upstream-service-time", strconv.FormatInt(time.Since(x.arrived).Milliseconds(), 10))
+	case !upgraded && !x.http2: // the rest of the request may never be read
+		x.close = true
+	}
 	if x.cookie != "" {
 		p.Fields.Add("set-cookie", x.cookie)
 	}

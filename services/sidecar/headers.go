@@ -22,12 +22,9 @@ func dropHopByHop(fields *header.Fields, upgrade bool) {
 	if connection, ok := fields.Lookup("connection"); ok && !upgrade {
 		for name := range strings.SplitSeq(strings.ToLower(connection), ",") {
 			switch name = strings.Trim(name, " \t"); name {
-			case "", "close", "keep-alive", "te", "host", "content-length", "transfer-encoding":
+			case "", "close", "keep-alive", "te", "content-length", "transfer-encoding":
 			default:
-				// Naming a field here that says where a request came from would let a client strip what the mesh set.
-				if !strings.HasPrefix(name, "x-forwarded-") {
-					fields.Del(name)
-				}
+				fields.Del(name)
 			}
 		}
 	}
@@ -47,6 +44,52 @@ func dropHopByHop(fields *header.Fields, upgrade bool) {
 		}
 		return false
 	})
+}
+
+// maxNominated is how many fields a Connection field may name, less one.
+const maxNominated = 10
+
+// nominated reads which fields a Connection field takes out of a request. ok is false for one that Envoy refuses
+// (source/common/http/utility.cc, sanitizeConnectionHeader): taking out a field that says where a request came from
+// would strip what the mesh set. host is true if it names Host.
+func nominated(connection string) (host, ok bool) {
+	n := 0
+	for name := range strings.SplitSeq(strings.ToLower(connection), ",") {
+		n++
+		switch name = strings.Trim(name, " \t"); {
+		case n >= maxNominated, strings.HasPrefix(name, ":"):
+			return host, false
+		case name == "x-forwarded-for", name == "x-forwarded-host", name == "x-forwarded-proto":
+			return host, false
+		case name == "host":
+			host = true
+		}
+	}
+	return host, true
+}
+
+// trailer tells whether a field may stand behind a body. Those that frame a message, route it, tell who sent it or are
+// the mesh's own may not (RFC 9110 section 6.5.1): who joins trailers to the head would take a client's word for them.
+func trailer(name string) bool {
+	switch name {
+	case "host", "content-length", "content-encoding", "content-type", "content-range", "connection", "upgrade",
+		"keep-alive", "proxy-connection", "te", "trailer", "expect", "authorization", "proxy-authorization", "cookie",
+		"set-cookie", "end-user", "jwt", "forwarded", "b3", "traceparent", "tracestate", "baggage", "x-request-id",
+		"x-client-trace-id", "transfer-encoding", "cache-control", "max-forwards", "range":
+		return false
+	}
+	for _, prefix := range [...]string{"x-forwarded-", "x-envoy-", "x-b3-", "if-", ":"} {
+		if strings.HasPrefix(name, prefix) {
+			return false
+		}
+	}
+	return true
+}
+
+// trailersOf are the fields behind a body that go on.
+func trailersOf(fields header.Fields) header.Fields {
+	fields.DelFunc(func(name string) bool { return !trailer(name) })
+	return fields
 }
 
 // dropAnswerHopByHop does the same to an answer, except for the answer that accepts an upgrade.

@@ -151,11 +151,9 @@ func (l *listener) next(ctx context.Context, c *http1, x *exchange, busy *atomic
 	if expect, ok := x.req.Fields.Lookup("expect"); ok && hasToken(expect, "100-continue") {
 		// Envoy answers this itself, before any filter, and does not pass it on.
 		x.req.Fields.Del("expect")
-		if !body.Done() {
-			c.w.Raw("HTTP/1.1 100 Continue\r\n\r\n")
-			if c.flush() != nil {
-				return false
-			}
+		c.w.Raw("HTTP/1.1 100 Continue\r\n\r\n")
+		if c.flush() != nil {
+			return false
 		}
 	}
 	x.serve(ctx)

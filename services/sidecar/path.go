@@ -1,11 +1,14 @@
 package sidecar
 
-import "strings"
+import (
+	"fmt"
+	"strings"
+)
 
 // normalizePath does to a request target's path what Envoy does with normalize_path, which Istio turns on: dot
-// segments are resolved, percent-encoded unreserved characters are decoded, a backslash becomes a slash; doubled
-// slashes and encoded slashes stay. The query is left alone. ok is false for a target with a fragment, which Envoy
-// refuses.
+// segments are resolved, percent-encoded unreserved characters are decoded, characters that no path may hold are
+// encoded, a backslash becomes a slash; doubled slashes and encoded slashes stay. The query is left alone. ok is false
+// for a target with a fragment or an encoded null, which Envoy refuses.
 func normalizePath(target string) (path string, ok bool) {
 	if strings.IndexByte(target, '#') >= 0 {
 		return target, false
@@ -14,11 +17,17 @@ func normalizePath(target string) (path string, ok bool) {
 	if i := strings.IndexByte(target, '?'); i >= 0 {
 		path, query = target[:i], target[i:]
 	}
-	if !strings.ContainsAny(path, "%\\") && !strings.Contains(path, "/.") {
+	if !strings.ContainsAny(path, "%\\"+unfit) && !strings.Contains(path, "/.") {
 		return target, true
+	}
+	if strings.Contains(path, "%00") {
+		return target, false
 	}
 	return removeDots(decodeUnreserved(path)) + query, true
 }
+
+// unfit are the printable characters that a path may hold only encoded.
+const unfit = "\"<>^`{|}"
 
 func decodeUnreserved(path string) string {
 	var b strings.Builder
@@ -33,6 +42,8 @@ func decodeUnreserved(path string) string {
 				b.WriteString(path[i : i+3])
 			}
 			i += 2
+		case strings.IndexByte(unfit, c) >= 0:
+			fmt.Fprintf(&b, "%%%02X", c)
 		default:
 			b.WriteByte(c)
 		}

@@ -10,12 +10,14 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	"example.com/bookinfo/internal/vectors"
 	"example.com/bookinfo/services/sidecar"
 	"example.com/bookinfo/services/sidecar/access"
 	"example.com/bookinfo/services/sidecar/route"
@@ -74,6 +76,15 @@ func TestRefusesSmuggling(t *testing.T) {
 		{"line without a colon", "GET / HTTP/1.1\r\nHost: s\r\nnonsense\r\n\r\n" + rest, 400},
 		{"empty name", "GET / HTTP/1.1\r\nHost: s\r\n: x\r\n\r\n" + rest, 400},
 		{"two codings", "POST / HTTP/1.1\r\nHost: s\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n" + rest, 501},
+		{"unknown coding beside a length", "POST / HTTP/1.1\r\nHost: s\r\nContent-Length: 3\r\nTransfer-Encoding: gzip\r\n\r\nabc" + rest, 400},
+		{"origin named as hop-by-hop", "GET / HTTP/1.1\r\nHost: s\r\nConnection: X-Forwarded-For\r\nX-Forwarded-For: 1.2.3.4\r\n\r\n" + rest, 400},
+		{"pseudo header named as hop-by-hop", "GET / HTTP/1.1\r\nHost: s\r\nConnection: :path\r\n\r\n" + rest, 400},
+		{"host named as hop-by-hop", "GET / HTTP/1.1\r\nHost: s\r\nConnection: close, Host\r\n\r\n" + rest, 400},
+		{"ten fields named as hop-by-hop", "GET / HTTP/1.1\r\nHost: s\r\nConnection: a,b,c,d,e,f,g,h,i,j\r\n\r\n" + rest, 400},
+		{"target beyond ASCII", "GET /caf\xc3\xa9 HTTP/1.1\r\nHost: s\r\n\r\n" + rest, 400},
+		{"encoded null", "GET /a%00b HTTP/1.1\r\nHost: s\r\n\r\n" + rest, 400},
+		{"greeting of TLS", "\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", 400},
+		{"blank before the method", " GET / HTTP/1.1\r\nHost: s\r\n\r\n" + rest, 400},
 		{"another coding", "POST / HTTP/1.1\r\nHost: s\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n" + rest, 501},
 		{"disguised coding", "POST / HTTP/1.1\r\nHost: s\r\nTransfer-Encoding: xchunked\r\n\r\n0\r\n" + rest, 501},
 		{"blank in the target", "GET /a b HTTP/1.1\r\nHost: s\r\n\r\n" + rest, 400},
@@ -122,7 +133,7 @@ func TestBodiesAndTrailers(t *testing.T) {
 			io.WriteString(c, "HTTP/1.0 200 OK\r\n\r\nto the end")
 			return true, false
 		case strings.Contains(r.Line, "/none"):
-			io.WriteString(c, "HTTP/1.1 204 No Content\r\n\r\n")
+			io.WriteString(c, "HTTP/1.1 204 No Content\r\ncontent-length: 0\r\n\r\n")
 		case strings.Contains(r.Line, "/not-modified"):
 			io.WriteString(c, "HTTP/1.1 304 Not Modified\r\ncontent-length: 12\r\n\r\n")
 		case strings.Contains(r.Line, "/hints"):
@@ -139,7 +150,7 @@ func TestBodiesAndTrailers(t *testing.T) {
 	for _, tt := range []struct{ name, raw, status, body, header string }{
 		{"length", "POST /echo HTTP/1.1\r\nhost: s\r\ncontent-length: 5\r\n\r\nabcde", "200 OK", "abcde", ""},
 		{"chunks", "POST /echo HTTP/1.1\r\nhost: s\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n2;x=y\r\nde\r\n0\r\n\r\n", "200 OK", "abcde", ""},
-		{"request trailers", "POST /echo HTTP/1.1\r\nhost: s\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\nX-T: 1\r\n\r\n", "200 OK", "abc", ""},
+		{"request trailers", "POST /echo HTTP/1.1\r\nhost: s\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\nHost: evil\r\nX-T: 1\r\nX-Request-Id: evil\r\nContent-Length: 9\r\nX-Envoy-Force-Trace: 1\r\nAuthorization: evil\r\n\r\n", "200 OK", "abc", ""},
 		{"response trailers", "GET /trailers HTTP/1.1\r\nhost: s\r\nte: trailers\r\n\r\n", "200 OK", "hello", "trailer x-sum 7"},
 		{"no content", "GET /none HTTP/1.1\r\nhost: s\r\n\r\n", "204 No Content", "", ""},
 		{"early hints", "GET /hints HTTP/1.1\r\nhost: s\r\n\r\n", "200 OK", "ok", ""},
@@ -151,6 +162,9 @@ func TestBodiesAndTrailers(t *testing.T) {
 		g, whole := readResponse(br, false)
 		if g.Line != "HTTP/1.1 "+tt.status || g.Body != tt.body || !whole {
 			t.Errorf("%s: %q %q, whole %v; want %s %q", tt.name, g.Line, g.Body, whole, tt.status, tt.body)
+		}
+		if strings.HasPrefix(tt.status, "204") && slices.ContainsFunc(g.Headers, func(h vectors.Pair) bool { return h[0] == "content-length" }) {
+			t.Errorf("%s: %q, want no length", tt.name, g.Headers)
 		}
 		found := tt.header == ""
 		for _, h := range g.Headers {
@@ -173,6 +187,11 @@ func TestBodiesAndTrailers(t *testing.T) {
 		if strings.Contains(r.Line, "/echo") && r.Body == "abc" {
 			if last := r.Headers[len(r.Headers)-1]; last != [2]string{"trailer x-t", "1"} {
 				t.Errorf("the request's trailer arrived as %q", last)
+			}
+			for _, h := range r.Headers {
+				if h[1] == "evil" || h[0] == "trailer content-length" || h[0] == "trailer x-envoy-force-trace" {
+					t.Errorf("a trailer that none may be arrived: %q", h)
+				}
 			}
 		}
 	}
@@ -440,8 +459,60 @@ func TestEarlyAnswer(t *testing.T) {
 			}
 		}
 	}()
-	if g, whole := readResponse(br, false); g.status() != 413 || g.Body != "big" || !whole {
+	g, whole := readResponse(br, false)
+	if g.status() != 413 || g.Body != "big" || !whole {
 		t.Errorf("answer %+v, whole %v", g, whole)
+	}
+	// A client that is not told sends its next request into a connection that ends.
+	if !slices.Contains(g.Headers, vectors.Pair{"connection", "close"}) {
+		t.Errorf("the answer does not say that the connection ends: %q", g.Headers)
+	}
+	for _, h := range g.Headers {
+		if h[0] == "x-envoy-upstream-service-time" { // from the end of the request, which did not come
+			t.Errorf("a time was measured: %q", g.Headers)
+		}
+	}
+}
+
+// TestBodyBehindItsHead: a request of which the body comes later than the head leaves the connection open.
+func TestBodyBehindItsHead(t *testing.T) {
+	a := newApp(t)
+	nc, br := dialTo(t, to(t, a.addr))
+	for range 50 {
+		for _, raw := range [][2]string{
+			{"POST / HTTP/1.1\r\nhost: s\r\ncontent-length: 5\r\n\r\n", "hello"},
+			{"POST / HTTP/1.1\r\nhost: s\r\ntransfer-encoding: chunked\r\n\r\n", "5\r\nhello\r\n0\r\n\r\n"},
+		} {
+			io.WriteString(nc, raw[0])
+			time.Sleep(time.Millisecond)
+			io.WriteString(nc, raw[1])
+			g, whole := readResponse(br, false)
+			if g.status() != 200 || !whole || slices.Contains(g.Headers, vectors.Pair{"connection", "close"}) {
+				t.Fatalf("answer %+v, whole %v", g, whole)
+			}
+		}
+	}
+}
+
+// TestTargets: absolute targets in any case of the scheme, and paths as Envoy writes them.
+func TestTargets(t *testing.T) {
+	a := newApp(t)
+	nc, br := dialTo(t, to(t, a.addr))
+	for _, tt := range []struct{ target, host, want string }{
+		{"http://S:9080/p?q=1", "S:9080", "/p?q=1"},
+		{"HTTP://s/p", "s", "/p"},
+		{"Https://s", "s", "/"},
+		{"/a\"b<c>d^e`f{g|h}i", "other", "/a%22b%3Cc%3Ed%5Ee%60f%7Bg%7Ch%7Di"},
+		{"/a%2fb\\c/./d/../e?x={}", "other", "/a%2fb/c/e?x={}"},
+	} {
+		fmt.Fprintf(nc, "GET %s HTTP/1.1\r\nhost: other\r\n\r\n", tt.target)
+		if g, _ := readResponse(br, false); g.status() != 200 {
+			t.Fatalf("%s: %+v", tt.target, g)
+		}
+		saw := a.took()
+		if len(saw) != 1 || saw[0].Line != "GET "+tt.want+" HTTP/1.1" || saw[0].Headers[0] != (vectors.Pair{"host", tt.host}) {
+			t.Errorf("%s arrived as %+v, want %s of %s", tt.target, saw, tt.want, tt.host)
+		}
 	}
 }
 

@@ -24,7 +24,8 @@ const maxSaved = 64 << 10
 // body is over, or because of its beginning.
 type sender struct {
 	done  chan struct{}
-	err   error // that ended the reading of the client's body, if it did not end well; read after done
+	err   error       // that ended the reading of the client's body, if it did not end well; read after done
+	over  atomic.Bool // the whole body has come; set before its end is sent
 	ended atomic.Bool
 }
 
@@ -34,13 +35,14 @@ func (x *exchange) send(conn *upstream.Conn) *sender {
 	go func() {
 		defer close(s.done)
 		defer s.ended.Store(true)
-		s.err = x.copyBody(conn)
+		s.err = x.copyBody(conn, &s.over)
 	}()
 	return s
 }
 
 // copyBody returns an error of the client's side only: one of the endpoint's shows when its answer is read.
-func (x *exchange) copyBody(conn *upstream.Conn) error {
+func (x *exchange) copyBody(conn *upstream.Conn, over *atomic.Bool) error {
+	over.Store(x.body.Done())
 	if len(x.saved) > 0 && (conn.W.Data(x.saved) != nil || conn.W.Flush() != nil) {
 		return nil
 	}
@@ -48,6 +50,7 @@ func (x *exchange) copyBody(conn *upstream.Conn) error {
 	defer relayBuffers.Put(buf)
 	for {
 		n, err := x.body.Read(*buf)
+		over.Store(x.body.Done())
 		if n > 0 {
 			x.save((*buf)[:n])
 			if conn.W.Data((*buf)[:n]) != nil || conn.W.Flush() != nil {
@@ -56,7 +59,7 @@ func (x *exchange) copyBody(conn *upstream.Conn) error {
 		}
 		switch {
 		case errors.Is(err, io.EOF), err == nil && x.body.Done():
-			_ = conn.W.End(x.body.Trailers()) // shows at the flush
+			_ = conn.W.End(trailersOf(x.body.Trailers())) // shows at the flush
 			return nil
 		case errors.Is(err, os.ErrDeadlineExceeded):
 			return err
@@ -93,6 +96,11 @@ func (s *sender) stop(x *exchange, conn *upstream.Conn) bool {
 	}
 	<-s.done
 	return s.err == nil && x.body.Done()
+}
+
+// requestOver tells whether the whole request has come.
+func (x *exchange) requestOver() bool {
+	return x.http2 || x.attempt.sender == nil || x.attempt.sender.over.Load()
 }
 
 // noBody is the body of a request without one.

@@ -203,7 +203,7 @@ func (t *attempt) exchange() outcome {
 	if rest, ok := x.body.Ready(); ok {
 		x.save(rest)
 		_ = t.conn.W.Data(x.saved) // shows at the flush
-		sendErr = t.conn.W.End(x.body.Trailers())
+		sendErr = t.conn.W.End(trailersOf(x.body.Trailers()))
 		x.mirror()
 	} else if sendErr = t.conn.W.Flush(); sendErr == nil {
 		t.sender = x.send(t.conn)
@@ -338,7 +338,7 @@ func (t *attempt) relay(x *exchange) (out outcome) {
 			return out
 		}
 	}
-	x.trailers = t.body.Trailers()
+	x.trailers = trailersOf(t.body.Trailers())
 	if x.client.end(x.trailers) != nil {
 		return outcome{departed: true}
 	}

@@ -118,8 +118,7 @@ func run(ctx context.Context, args []string, stdout io.Writer) error {
 	cancel()
 	restarting.Wait()
 	peak := <-most
-	time.Sleep(3 * time.Second) // what is under way ends
-	after := look()
+	after := m.settle(before)
 	var cut int64 // by the applications
 	for _, app := range m.apps {
 		cut += app.dialed.Load() - app.accepted.Load() + app.hungUp.Load()
@@ -150,6 +149,7 @@ type meshed struct {
 	destinations *sidecar.Destinations
 	endpoints    map[string][]string // inbound listeners by service
 	apps         []*restartable
+	clients      []*http.Client // of the applications
 	stops        []func()
 }
 
@@ -169,7 +169,9 @@ func (m *meshed) add(w workload) error {
 			return err
 		}
 	}
-	app.handler = application(w, outbound)
+	client := &http.Client{Transport: propagation.Transport{Base: &http.Transport{MaxIdleConnsPerHost: 64}}}
+	m.clients = append(m.clients, client)
+	app.handler = application(w, outbound, client)
 	if err := app.start(); err != nil {
 		return err
 	}
@@ -239,6 +241,19 @@ func (m *meshed) dial(ctx context.Context, network, addr string) (net.Conn, erro
 	return conn, err
 }
 
+// settle ends what nobody needs any more: connections that were kept for a moment of more load than before cost a
+// goroutine or two each until they have been idle for a minute.
+func (m *meshed) settle(before state) state {
+	for _, client := range m.clients {
+		client.CloseIdleConnections()
+	}
+	for deadline := time.Now().Add(90 * time.Second); ; time.Sleep(3 * time.Second) {
+		if now := look(); now.goroutines <= before.goroutines || time.Now().After(deadline) {
+			return now
+		}
+	}
+}
+
 func (m *meshed) stop() {
 	for _, stop := range m.stops {
 		stop()
@@ -247,8 +262,7 @@ func (m *meshed) stop() {
 
 // application answers with its name, the request's body, and the answers of the services that it calls with the same
 // body. A call that fails is its answer.
-func application(w workload, outbound string) http.Handler {
-	client := &http.Client{Transport: propagation.Transport{Base: &http.Transport{MaxIdleConnsPerHost: 64}}}
+func application(w workload, outbound string, client *http.Client) http.Handler {
 	return propagation.Handler(propagation.All(), http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		body, err := io.ReadAll(r.Body)
 		if err != nil {

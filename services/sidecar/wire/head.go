@@ -64,20 +64,28 @@ func (r *Reader) skipEmptyLines() error {
 	for skipped := 0; ; skipped++ {
 		for r.w-r.r < 2 {
 			if r.w-r.r == 1 && r.buf[r.r] != '\r' {
-				return nil
+				return r.begins()
 			}
 			if err := r.Fill(); err != nil {
 				return err
 			}
 		}
 		if r.buf[r.r] != '\r' || r.buf[r.r+1] != '\n' {
-			return nil
+			return r.begins()
 		}
 		if skipped == 8 {
 			return bad("empty lines before the request line")
 		}
 		r.r += 2
 	}
+}
+
+// begins refuses at once what is no request, such as the greeting of TLS: it may never have an end of line.
+func (r *Reader) begins() error {
+	if c := r.buf[r.r]; !isToken[c] {
+		return bad("the request line begins with the byte %#02x", c)
+	}
+	return nil
 }
 
 func (r *Reader) unexpected(err error) error {
@@ -140,8 +148,7 @@ func (q *Request) parseLine(line string) error {
 	}
 	q.Method = method
 	for i := 0; i < len(target); i++ {
-		// Bytes above 127 pass, as they do through Envoy's parser; a server's business.
-		if c := target[i]; c <= ' ' || c == 0x7f {
+		if c := target[i]; c <= ' ' || c >= 0x7f {
 			return bad("the request target holds the byte %#02x", c)
 		}
 	}
@@ -231,6 +238,8 @@ func (p *Response) frame(method string) error {
 // framing reads the fields that bound a body. length is -1 when there is none.
 func framing(fields header.Fields) (length int64, chunked, closing bool, err error) {
 	length = -1
+	var unknown error // refused last: with a length beside it the message has both, whatever the coding is
+	coded := false
 	for _, f := range fields {
 		switch f.Name {
 		case "content-length":
@@ -241,21 +250,24 @@ func framing(fields header.Fields) (length int64, chunked, closing bool, err err
 				return 0, false, false, err
 			}
 		case "transfer-encoding":
-			if chunked {
-				return 0, false, false, &ProtocolError{UnsupportedCoding, "two Transfer-Encoding fields"}
+			switch {
+			case coded:
+				unknown = &ProtocolError{UnsupportedCoding, "two Transfer-Encoding fields"}
+			case !strings.EqualFold(f.Value, "chunked"):
+				unknown = &ProtocolError{UnsupportedCoding, "a transfer coding other than chunked"}
 			}
-			if !strings.EqualFold(f.Value, "chunked") {
-				return 0, false, false, &ProtocolError{UnsupportedCoding, "a transfer coding other than chunked"}
-			}
-			chunked = true
+			coded = true
 		case "connection":
 			closing = closing || hasToken(f.Value, "close")
 		}
 	}
-	if chunked && length >= 0 {
+	switch {
+	case coded && length >= 0:
 		return 0, false, false, bad("both Content-Length and Transfer-Encoding")
+	case unknown != nil:
+		return 0, false, false, unknown
 	}
-	return length, chunked, closing, nil
+	return length, coded, closing, nil
 }
 
 func parseLength(s string) (int64, error) {
