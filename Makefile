@@ -64,13 +64,17 @@ soak-console: ## Hold the console under full ingest for ten minutes, kill it 20 
 bench: ## Measure what the services cost: processor time, latency, memory, time to start.
 	@go run ./internal/bench
 
+.PHONY: bench-demo
+bench-demo: ## Measure the demo: from exec to ready, memory while it answers 50 pages a second; ARGS="-rate 100".
+	@go run ./internal/bench demo $(ARGS)
+
 .PHONY: bench-proxy
 bench-proxy: ## Measure the sidecar against no proxy, ReverseProxy and a real Envoy, interleaved.
 	@go run ./services/sidecar/bench
 
 .PHONY: soak
-soak: ## Ten minutes of load on sidecars while the collector and the application come and go; fails if a request is lost.
-	@go run ./services/sidecar/soak
+soak: ## Ten minutes of load on the suite behind its sidecars while the collector and each application come and go; fails if a request is lost; ARGS="-duration 1m".
+	@go run ./services/sidecar/soak $(ARGS)
 
 .PHONY: soak-routes
 soak-routes: ## Ten minutes of load on the demo while a routing file is applied every 100 ms; fails if a request is lost.

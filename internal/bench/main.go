@@ -1,6 +1,6 @@
 // Command bench measures what the services cost on this machine: processor time per 1,000 requests, latency, memory
 // and the time from exec to the first answer. Each is run beside a bare net/http server, in turns, so that a machine
-// that drifts drifts for both.
+// that drifts drifts for both. With the argument demo it measures the start and the memory of bookinfo demo.
 package main
 
 import (
@@ -30,6 +30,9 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	if len(args) > 0 && args[0] == "bare" {
 		return serveBare(ctx, args[1:])
 	}
+	if len(args) > 0 && args[0] == "demo" {
+		return measureDemo(ctx, args[1:], stdout, stderr)
+	}
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
 	flags.SetOutput(stderr)
 	rounds := flags.Int("rounds", 5, "how many turns each case gets; the median counts")
@@ -45,7 +48,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 			return err
 		}
 		defer func() { _ = os.RemoveAll(dir) }()
-		if err := build(ctx, dir, stderr); err != nil {
+		if err := build(ctx, dir, stderr, services()...); err != nil {
 			return err
 		}
 		*bin = dir
@@ -59,12 +62,12 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 func services() []string { return []string{"ratings", "details", "reviews", "productpage"} }
 
 // build makes the binaries as releases are made.
-func build(ctx context.Context, dir string, stderr io.Writer) error {
+func build(ctx context.Context, dir string, stderr io.Writer, names ...string) error {
 	args := []string{"build", "-trimpath", "-tags", "grpcnotrace", "-ldflags", "-s -w"}
 	for _, cold := range []string{"go.mongodb.org", "github.com/klauspost", "go.opentelemetry.io/otel", "go.opentelemetry.io/contrib", "google.golang.org/protobuf"} {
 		args = append(args, "-gcflags="+cold+"/...=-l") // as in the Makefile
 	}
-	for _, name := range services() {
+	for _, name := range names {
 		cmd := exec.CommandContext(ctx, "go", append(args, "-o", filepath.Join(dir, name), "./cmd/"+name)...)
 		cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 		cmd.Stderr = stderr
