@@ -237,6 +237,15 @@ func forwarded() http.Header {
 	}
 }
 
+func TestContract39_EndUserReachesRatings(t *testing.T) {
+	ratings := servertest.NewStub(t, servertest.Answer(200, good))
+	s := servertest.Start(t, run, withRatings(ratings))
+	s.Do(t, "GET", "/reviews/0", http.Header{"End-User": {"mallory"}}, "")
+	if got := ratings.Seen()[0].Header.Values("End-User"); len(got) != 1 || got[0] != "mallory" {
+		t.Errorf("ratings got end-user %q", got)
+	}
+}
+
 // Checks 39, 42, 43, 44 and 67, as far as they pass through reviews.
 func TestContract42_HeadersReachRatings(t *testing.T) {
 	ratings := servertest.NewStub(t, servertest.Answer(200, good))

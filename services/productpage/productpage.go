@@ -128,6 +128,7 @@ func (s *service) routes() http.Handler {
 	get("/api/v1/products/{id}/ratings", s.api(s.ratings))
 
 	get("/static/*", s.static)
+	r.HandleFunc("/static/", adapt(s.notFound)) // a file has a name
 	return r
 }
 

@@ -68,8 +68,8 @@ func after(d time.Duration, next http.HandlerFunc) http.HandlerFunc {
 
 const forever = time.Hour
 
-// TestSlowBackends shows the deliberate timeouts: how long a page takes, and when it asks whom.
-func TestSlowBackends(t *testing.T) {
+// TestContract29_30_32_33_SlowBackends shows the deliberate timeouts: how long a page takes, and when it asks whom.
+func TestContract29_30_32_33_SlowBackends(t *testing.T) {
 	ok := answer(200, reviewsV2)
 	tests := []struct {
 		name             string
