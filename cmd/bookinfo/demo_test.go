@@ -237,6 +237,20 @@ func TestDemoStops(t *testing.T) {
 	}
 }
 
+// The console takes the last spans of the sidecars, so it must stop after them.
+func TestDemoStopsWithoutComplaint(t *testing.T) {
+	d := startDemo(t)
+	for range 20 {
+		get(t, d.Gateway+"/productpage")
+	}
+	d.stop()
+	err := <-d.ended
+	d.ended <- err
+	if said := d.stderr.String(); err != nil || strings.Contains(said, "collector") {
+		t.Errorf("stopped with %v and\n%s", err, said)
+	}
+}
+
 func TestDemoTakesAFreePort(t *testing.T) {
 	first, second := startDemo(t), startDemo(t)
 	if first.Gateway == second.Gateway || first.Control == second.Control {

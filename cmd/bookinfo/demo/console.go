@@ -36,7 +36,7 @@ func (d *Demo) startConsole(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	d.onClose(running.Close)
+	d.lastClosers = append(d.lastClosers, running.Close)
 	go func() {
 		select {
 		case err := <-running.Failed():

@@ -88,9 +88,9 @@ type Demo struct {
 	life context.Context
 	end  context.CancelFunc
 
-	closers []func() error
-	once    sync.Once
-	failed  chan error
+	closers, lastClosers []func() error
+	once                 sync.Once
+	failed               chan error
 }
 
 // Row is one line of the table of what listens where.
@@ -157,25 +157,33 @@ func (d *Demo) Failed() <-chan error { return d.failed }
 // stopTimeout bounds Close: nobody waits longer than a second for Ctrl-C.
 const stopTimeout = 800 * time.Millisecond
 
-// Close stops everything at once. What is in flight is cut.
+// Close stops everything at once. What is in flight is cut. The console stops after the others, which send it their last
+// spans.
 func (d *Demo) Close() error {
 	var err error
 	d.once.Do(func() {
 		d.end()
-		stopped := make(chan error, len(d.closers))
-		for _, stop := range d.closers {
-			go func() { stopped <- stop() }()
-		}
-		timeout := time.After(stopTimeout)
-		for range d.closers {
-			select {
-			case e := <-stopped:
-				err = errors.Join(err, e)
-			case <-timeout:
-				return
-			}
-		}
+		ctx, cancel := context.WithTimeout(context.Background(), stopTimeout)
+		defer cancel()
+		err = errors.Join(stopAll(ctx, d.closers...), stopAll(ctx, d.lastClosers...))
 	})
+	return err
+}
+
+// stopAll stops all at the same time and waits for them until ctx is done.
+func stopAll(ctx context.Context, closers ...func() error) (err error) {
+	stopped := make(chan error, len(closers))
+	for _, stop := range closers {
+		go func() { stopped <- stop() }()
+	}
+	for range closers {
+		select {
+		case e := <-stopped:
+			err = errors.Join(err, e)
+		case <-ctx.Done():
+			return err
+		}
+	}
 	return err
 }
 
