@@ -8,6 +8,7 @@ import (
 	"maps"
 	"net/netip"
 	"os"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -60,24 +61,70 @@ func parse(args []string, stdout io.Writer) (*options, error) {
 		if errors.Is(err, flag.ErrHelp) {
 			help(fs, stdout)
 		}
-		return nil, usage(err)
+		return nil, usage(plain(fs, err))
 	}
 	if fs.NArg() > 0 {
 		return nil, usage(fmt.Errorf("unexpected argument %q; every setting is a flag", fs.Arg(0)))
 	}
+	before := given(fs)
 	if o.file != "" {
 		if err := readFile(fs, o.file); err != nil {
 			return nil, usage(err)
 		}
 	}
-	given := map[string]bool{}
-	fs.Visit(func(f *flag.Flag) { given[f.Name] = true })
+	given := given(fs)
+	if given["format"] && given["asm-version"] {
+		if before["format"] == before["asm-version"] {
+			return nil, usage(errors.New("--format and --asm-version: want one of them"))
+		}
+		if before["format"] { // the flag wins over the file
+			o.asmVersion = ""
+		}
+	}
 	if given["spawn_upstream_span"] && !given["gateway-spans"] { // one setting under two names
 		if o.gatewaySpans = 1; o.tracing.SpawnUpstreamSpan {
 			o.gatewaySpans = 2
 		}
 	}
 	return o, usage(o.check())
+}
+
+// given are the flags that were set.
+func given(fs *flag.FlagSet) map[string]bool {
+	names := map[string]bool{}
+	fs.Visit(func(f *flag.Flag) { names[f.Name] = true })
+	return names
+}
+
+// invalid is what package flag says of a value.
+var invalid = regexp.MustCompile(`^invalid (?:boolean )?value (".*") for (?:flag )?-([\w-]+): (.*)$`)
+
+// plain makes an error of package flag one that says what would be right.
+func plain(fs *flag.FlagSet, err error) error {
+	found := invalid.FindStringSubmatch(err.Error())
+	if found == nil {
+		return err
+	}
+	return fmt.Errorf("--%s %s: %s", found[2], found[1], wanted(fs.Lookup(found[2]), found[3]))
+}
+
+// wanted is what a flag wants, or reason if that says so already.
+func wanted(f *flag.Flag, reason string) string {
+	getter, ok := f.Value.(flag.Getter)
+	if !ok {
+		return reason
+	}
+	switch getter.Get().(type) {
+	case bool:
+		return "want true or false"
+	case int:
+		return "want a whole number"
+	case float64:
+		return "want a number"
+	case time.Duration:
+		return "want a time with its unit, such as 200ms or 5s"
+	}
+	return reason
 }
 
 // known writes flags as fs knows them: --client-sampling is --client_sampling, and since there are no arguments beside
@@ -224,8 +271,7 @@ func readFile(fs *flag.FlagSet, name string) error {
 	if err := yaml.UnmarshalStrict(data, &settings); err != nil {
 		return fmt.Errorf("--config %s: %w", name, err)
 	}
-	given := map[string]bool{}
-	fs.Visit(func(f *flag.Flag) { given[f.Name] = true })
+	given := given(fs)
 	for _, key := range slices.Sorted(maps.Keys(settings)) {
 		value := settings[key]
 		f := fs.Lookup(key)
@@ -238,13 +284,20 @@ func readFile(fs *flag.FlagSet, name string) error {
 		if given[f.Name] {
 			continue
 		}
-		values, ok := value.([]any)
-		if !ok {
+		values, many := value.([]any)
+		if !many {
 			values = []any{value}
 		}
+		if _, repeatable := f.Value.(*list); many && !repeatable && f.Name != "internal_ranges" {
+			return fmt.Errorf("--config %s: %s: want one value, not a list", name, key)
+		}
 		for _, v := range values {
+			switch v.(type) {
+			case map[string]any, []any:
+				return fmt.Errorf("--config %s: %s: want a value or a list of values", name, key)
+			}
 			if err := fs.Set(f.Name, scalar(v)); err != nil {
-				return fmt.Errorf("--config %s: %s %v: %w", name, key, v, err)
+				return fmt.Errorf("--config %s: %s %q: %s", name, key, scalar(v), wanted(f, err.Error()))
 			}
 		}
 	}

@@ -13,6 +13,7 @@ import (
 	"net/netip"
 	"os"
 	"runtime/debug"
+	"strconv"
 	"strings"
 	"time"
 
@@ -131,8 +132,25 @@ func (o *options) check() error {
 		}
 		o.format = string(format)
 	}
+	for name, addrs := range map[string]list{"inbound": o.inbound, "outbound": o.outbound, "gateway": o.gateway, "admin": {o.admin}} {
+		for _, text := range addrs {
+			if addr, _, _ := strings.Cut(text, "="); (text != "" || name != "admin") && !listenable(addr) {
+				return fmt.Errorf("--%s %q: %q is no address to listen at, want HOST:PORT; port 0 picks one", name, text, addr)
+			}
+		}
+	}
 	o.tracing.Format, o.tracing.Profile = trace.Format(o.format), trace.Profile(o.profile)
 	return o.tracing.Validate()
+}
+
+// listenable tells whether addr is HOST:PORT, where the host may be empty: every address.
+func listenable(addr string) bool {
+	_, port, err := net.SplitHostPort(addr)
+	if err != nil {
+		return false
+	}
+	_, err = strconv.ParseUint(port, 10, 16)
+	return err == nil
 }
 
 // config makes the sidecar's of the flags.

@@ -147,6 +147,9 @@ func TestFile(t *testing.T) {
 		o.tracing.Format != "b3" || o.flush != 200*time.Millisecond || len(o.endpoints) != 1 || len(o.inbound) != 1 {
 		t.Errorf("read as %+v", o)
 	}
+	if o, err = parse([]string{"--config", name, "--format", "w3c"}, io.Discard); err != nil || o.tracing.Format != "w3c" {
+		t.Errorf("a flag beside the file's asm-version: %v", err)
+	}
 	c, err := o.config()
 	if err != nil || len(c.Listeners) != 1 {
 		t.Errorf("%v, %+v", err, c.Listeners)
@@ -155,10 +158,15 @@ func TestFile(t *testing.T) {
 
 func TestWrongSettings(t *testing.T) {
 	ok := []string{"--service", "a", "--inbound", "127.0.0.1:0=127.0.0.1:1"}
-	unknown := filepath.Join(t.TempDir(), "unknown.yaml")
-	if err := os.WriteFile(unknown, []byte("servise: a\n"), 0o600); err != nil {
-		t.Fatal(err)
+	file := func(text string) string {
+		name := filepath.Join(t.TempDir(), "sidecar.yaml")
+		if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return name
 	}
+	unknown, listed := file("servise: a\n"), file("service: a\nsampling: [1, 2]\n")
+	nested, worded := file("service: {a: b}\n"), file("service: a\nsampling: many\n")
 	for _, tt := range []struct {
 		args []string
 		want string
@@ -170,9 +178,18 @@ func TestWrongSettings(t *testing.T) {
 		{append(ok, "--format", "b4"), `format "b4": want b3, b3+w3c or w3c`},
 		{append(ok, "--profile", "1.2"), `want 1.36 or 1.40`},
 		{append(ok, "--sampling", "101"), "percentage from 0 to 100"},
-		{append(ok, "--sampling", "x"), "sampling"},
+		{append(ok, "--sampling", "x"), `--sampling "x": want a number`},
 		{append(ok, "--asm-version", "new"), "want a version of ASM, such as 1.18.0.124"},
 		{append(ok, "--gateway-spans", "3"), "want 1 or 2"},
+		{append(ok, "--asm-version", "1.18.0.124", "--format", "w3c"), "want one of them"},
+		{append(ok, "--flush-interval", "5"), `--flush-interval "5": want a time with its unit`},
+		{append(ok, "--tracing=maybe"), `--tracing "maybe": want true or false`},
+		{append(ok, "--admin", "nowhere"), `--admin "nowhere": "nowhere" is no address to listen at`},
+		{append(ok, "--admin", "127.0.0.1:99999"), "want HOST:PORT"},
+		{append(ok, "--outbound", "127.0.0.1=b"), `"127.0.0.1" is no address to listen at`},
+		{[]string{"--config", listed}, "sampling: want one value, not a list"},
+		{[]string{"--config", nested}, "service: want a value"},
+		{[]string{"--config", worded}, `sampling "many": want a number`},
 		{append(ok, "--zipkin", "http://a", "--otlp", "http://b"), "want one of them"},
 		{append(ok, "--zipkin", "nowhere"), "zipkin"},
 		{append(ok, "--zipkin", "http://a", "--collector-header", "Authentication"), "--collector-header, number 1: want NAME=VALUE"},

@@ -1,105 +1,145 @@
 package report
 
 import (
-	"bytes"
 	"context"
 	"encoding/base64"
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"time"
+
+	"example.com/bookinfo/services/sidecar/header"
+	"example.com/bookinfo/services/sidecar/upstream"
+	"example.com/bookinfo/services/sidecar/wire"
 )
 
-// poster posts reports over HTTP/1.1.
+// poster posts reports over HTTP/1.1, as the proxy itself asks endpoints: a report is made for every few requests, and
+// net/http's client would take more time for it than the requests did.
 type poster struct {
-	url       *url.URL
-	header    http.Header
-	transport http.RoundTripper
+	target  upstream.Target
+	request wire.Request
+	path    string
+	timeout time.Duration
+	pools   *upstream.Pools // made for the first report
+
+	// ask sends one report; [poster.overWire] outside of tests.
+	ask func(ctx context.Context, parts [][]byte) (answer, error)
 }
 
-// newPoster returns a poster whose requests carry what those of Envoy's own HTTP client carry.
+// answer is a collector's.
+type answer struct {
+	status int
+	body   []byte
+}
+
+// newPoster returns a poster whose requests carry what those of Envoy's own HTTP client carry, in its order.
 func newPoster(u *url.URL, contentType, userAgent string, o *Options) *poster {
-	header := http.Header{
-		"Content-Type":                   {contentType},
-		"User-Agent":                     {userAgent}, // empty: net/http then sends none
-		"X-Envoy-Internal":               {"true"},
-		"X-Envoy-Expected-Rq-Timeout-Ms": {strconv.FormatInt(o.Timeout.Milliseconds(), 10)},
+	fields := header.Fields{{Name: "content-type", Value: contentType}}
+	if userAgent != "" {
+		fields.Add("user-agent", userAgent)
 	}
+	fields.Add("x-envoy-internal", "true")
 	if o.Address != "" {
-		header.Set("X-Forwarded-For", o.Address)
+		fields.Add("x-forwarded-for", o.Address)
 	}
+	fields.Add("x-envoy-expected-rq-timeout-ms", strconv.FormatInt(o.Timeout.Milliseconds(), 10))
 	if password, ok := u.User.Password(); ok {
 		credentials := u.User.Username() + ":" + password
-		header.Set("Authorization", "Basic "+base64.StdEncoding.EncodeToString([]byte(credentials)))
+		fields.Add("authorization", "Basic "+base64.StdEncoding.EncodeToString([]byte(credentials)))
 	}
-	for name, values := range o.Headers {
-		header[http.CanonicalHeaderKey(name)] = values
+	for _, name := range slices.Sorted(maps.Keys(o.Headers)) {
+		fields.Del(strings.ToLower(name))
+		for _, value := range o.Headers[name] {
+			fields.Add(strings.ToLower(name), value)
+		}
 	}
-	return &poster{url: u, header: header, transport: &http.Transport{
-		DialContext:            (&net.Dialer{Timeout: o.Timeout}).DialContext,
-		DisableCompression:     true,
-		MaxIdleConnsPerHost:    1,
-		IdleConnTimeout:        time.Minute,
-		TLSHandshakeTimeout:    o.Timeout,
-		ResponseHeaderTimeout:  o.Timeout,
-		MaxResponseHeaderBytes: 64 << 10,
-		WriteBufferSize:        32 << 10, // head and body of a report in one system call
-	}}
+	p := &poster{
+		target:  upstream.Target{Addr: u.Host, TLS: u.Scheme == "https", SNI: u.Hostname()},
+		request: wire.Request{Method: http.MethodPost, Host: u.Host, Fields: fields, Length: wire.Chunked},
+		path:    u.RequestURI(), timeout: o.Timeout,
+	}
+	if u.Port() == "" {
+		port := map[bool]string{false: "80", true: "443"}[p.target.TLS]
+		p.target.Addr = net.JoinHostPort(u.Hostname(), port)
+	}
+	p.ask = p.overWire
+	return p
 }
 
 // post sends the parts as one body, chunked as Envoy sends it. taken tells which status means that the collector has
 // the spans. Redirects are not followed: Envoy would not.
 func (p *poster) post(ctx context.Context, taken func(status int) bool, parts ...[]byte) error {
-	body := newBody(parts)
-	r := (&http.Request{
-		Method: http.MethodPost, URL: p.url, Host: p.url.Host, Header: p.header.Clone(),
-		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
-		Body: body, ContentLength: -1,
-	}).WithContext(ctx)
-	response, err := p.transport.RoundTrip(r)
-	if err != nil {
+	a, err := p.ask(ctx, parts)
+	switch {
+	case err != nil:
 		return err
+	case taken(a.status):
+		return nil
 	}
-	defer response.Body.Close()
-	reason, err := io.ReadAll(io.LimitReader(response.Body, 64<<10))
-	if err != nil && !errors.Is(err, io.EOF) {
-		return fmt.Errorf("%w: %w", errBrokenOff, err)
+	return &refusal{status: a.status, reason: firstLine(fmt.Sprintf("%d %s", a.status, http.StatusText(a.status)), a.body)}
+}
+
+// overWire sends a report over the connection that was kept, if that is still open, or a new one. A kept one that the
+// collector closed without having read the report is replaced once: that is no second try.
+func (p *poster) overWire(ctx context.Context, parts [][]byte) (answer, error) {
+	if p.pools == nil {
+		p.pools = upstream.NewPools(nil)
 	}
-	if taken(response.StatusCode) {
-		select {
-		case <-body.closed:
-			return nil
-		case <-ctx.Done():
-			return fmt.Errorf("the report was taken before its end: %w", ctx.Err())
+	if conn := p.pools.Idle(p.target, 0); conn != nil {
+		a, err := p.exchange(ctx, conn, parts)
+		if err == nil || ctx.Err() != nil || !conn.Unread(err) {
+			return a, err
 		}
 	}
-	return &refusal{status: response.StatusCode, reason: firstLine(response.Status, reason)}
-}
-
-// body is a request body that tells when the transport has let go of it.
-type body struct {
-	io.Reader
-	closed chan struct{}
-	once   sync.Once
-}
-
-func newBody(parts [][]byte) *body {
-	readers := make([]io.Reader, len(parts))
-	for i := range parts {
-		readers[i] = bytes.NewReader(parts[i])
+	conn, err := p.pools.Dial(ctx, p.target, p.timeout)
+	if err != nil {
+		return answer{}, err
 	}
-	return &body{Reader: io.MultiReader(readers...), closed: make(chan struct{})}
+	return p.exchange(ctx, conn, parts)
 }
 
-func (b *body) Close() error {
-	b.once.Do(func() { close(b.closed) })
-	return nil
+// maxAnswer is how much of an answer is read.
+const maxAnswer = 64 << 10
+
+// exchange sends a report over conn and reads the answer. Only a connection that is fit for the next one is kept.
+func (p *poster) exchange(ctx context.Context, conn *upstream.Conn, parts [][]byte) (a answer, err error) {
+	cut := context.AfterFunc(ctx, func() { conn.SetDeadline(time.Unix(1, 0)) })
+	keep := false
+	defer func() {
+		if cut() && keep {
+			conn.Release()
+			return
+		}
+		conn.Close()
+		if err != nil && ctx.Err() != nil {
+			err = ctx.Err()
+		}
+	}()
+	conn.W.Request(&p.request, p.path)
+	for _, part := range parts {
+		_ = conn.W.Data(part) // shows at the end
+	}
+	sent := conn.W.End(nil)
+	var response wire.Response
+	for response.Status < 200 {
+		if err := conn.R.ReadResponse(&response, p.request.Method); err != nil {
+			return answer{}, errors.Join(sent, err)
+		}
+	}
+	body := conn.R.Body(response.Length)
+	text, err := io.ReadAll(io.LimitReader(&body, maxAnswer))
+	if err != nil {
+		return answer{}, fmt.Errorf("%w: %w", errBrokenOff, err)
+	}
+	keep = sent == nil && body.Done() && !response.Close
+	return answer{response.Status, text}, nil
 }
 
 // firstLine returns the status with as much of the body as a log line bears.
@@ -115,10 +155,7 @@ func firstLine(status string, body []byte) string {
 }
 
 func (p *poster) close() {
-	if p == nil {
-		return
-	}
-	if t, ok := p.transport.(*http.Transport); ok {
-		t.CloseIdleConnections()
+	if p != nil && p.pools != nil {
+		p.pools.Close()
 	}
 }

@@ -272,7 +272,7 @@ func (r *Reporter) flush(ctx context.Context, spare []byte, atLeast int) []byte 
 	r.mu.Lock()
 	r.flying = 0
 	r.mu.Unlock()
-	// After a failure the transport may still read the buffer; and a burst's is not kept for ever.
+	// After a failure gRPC may still read the buffer; and a burst's is not kept for ever.
 	if err != nil && !errors.Is(err, errNoCollector) || cap(batch) > 256<<10 {
 		return nil
 	}

@@ -1,6 +1,7 @@
 package report
 
 import (
+	"bufio"
 	"context"
 	"io"
 	"log/slog"
@@ -8,9 +9,12 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/http/httputil"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	collector "go.opentelemetry.io/proto/otlp/collector/trace/v1"
 	"google.golang.org/grpc"
@@ -21,31 +25,16 @@ import (
 	"example.com/bookinfo/internal/vectors"
 )
 
-// TestRecordedPost compares what crosses the wire with the recorded line and headers. Their order is net/http's.
+// TestRecordedPost compares what crosses the wire with the recorded line and headers, in order.
 func TestRecordedPost(t *testing.T) {
 	for _, r := range runs(t) {
 		if r.Case != "five" {
 			continue
 		}
 		t.Run(r.ID, func(t *testing.T) {
-			seen := make(chan []vectors.Pair, 1)
-			lines := make(chan string, 1)
-			server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
-				body, _ := io.ReadAll(req.Body)
-				if n := countSpans(body); n != 5 {
-					t.Errorf("%d spans in the body, want 5", n)
-				}
-				lines <- req.Method + " " + req.URL.Path + " " + req.Proto
-				pairs := []vectors.Pair{{"transfer-encoding", strings.Join(req.TransferEncoding, ",")}}
-				for name, values := range req.Header {
-					pairs = append(pairs, vectors.Pair{strings.ToLower(name), strings.Join(values, ",")})
-				}
-				seen <- pairs
-				w.WriteHeader(http.StatusAccepted)
-			}))
-			defer server.Close()
+			collector := newRawCollector(t, func(c net.Conn) { io.WriteString(c, "HTTP/1.1 202 Accepted\r\ncontent-length: 0\r\n\r\n") })
 			reporter, err := New(r.Format, Options{
-				Collector: server.URL, Service: "server.default", Address: "10.0.0.7", Version: "test",
+				Collector: collector.url, Service: "server.default", Address: "10.0.0.7", Version: "test",
 			})
 			if err != nil {
 				t.Fatal(err)
@@ -59,15 +48,179 @@ func TestRecordedPost(t *testing.T) {
 			if got := reporter.Counters().ReportsSent.Load(); got != 1 {
 				t.Errorf("%d reports sent, want 1", got)
 			}
-			m := vectors.NewMatcher(t, nil, map[string]string{"$local_ip": "10.0.0.7"})
-			m.Text("line", r.Post.Line, <-lines)
-			want := slices.DeleteFunc(slices.Clone(r.Post.Headers), func(p vectors.Pair) bool { return p[0] == "host" })
-			got := <-seen
-			for _, lines := range [][]vectors.Pair{want, got} {
-				slices.SortFunc(lines, func(a, b vectors.Pair) int { return strings.Compare(a[0], b[0]) })
+			got := <-collector.reports
+			if n := countSpans(got.body); n != 5 {
+				t.Errorf("%d spans in the body, want 5", n)
 			}
-			m.Lines("headers", want, got)
+			m := vectors.NewMatcher(t, nil, map[string]string{"$local_ip": "10.0.0.7"})
+			m.Text("line", r.Post.Line, got.line)
+			want := slices.Clone(r.Post.Headers)
+			want[0][1] = strings.TrimPrefix(collector.url, "http://")
+			m.Lines("headers", want, got.fields)
 		})
+	}
+}
+
+// rawCollector shows what crosses the wire.
+type rawCollector struct {
+	url     string
+	reports chan rawReport
+	conns   atomic.Int64
+}
+
+type rawReport struct {
+	line   string
+	fields []vectors.Pair
+	body   []byte
+}
+
+// newRawCollector answers every report by reply.
+func newRawCollector(t *testing.T, reply func(net.Conn)) *rawCollector {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { ln.Close() })
+	c := &rawCollector{url: "http://" + ln.Addr().String(), reports: make(chan rawReport, 100)}
+	go func() {
+		for {
+			nc, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			c.conns.Add(1)
+			go c.serve(nc, reply)
+		}
+	}()
+	return c
+}
+
+func (c *rawCollector) serve(nc net.Conn, reply func(net.Conn)) {
+	defer nc.Close()
+	br := bufio.NewReader(nc)
+	for {
+		var r rawReport
+		for {
+			line, err := br.ReadString('\n')
+			if err != nil {
+				return
+			}
+			if line = strings.TrimRight(line, "\r\n"); line == "" {
+				break
+			}
+			if name, value, ok := strings.Cut(line, ": "); ok {
+				r.fields = append(r.fields, vectors.Pair{name, value})
+			} else {
+				r.line = line
+			}
+		}
+		body, err := io.ReadAll(httputil.NewChunkedReader(br))
+		if err != nil {
+			return
+		}
+		br.ReadString('\n') // the end of the trailers
+		r.body = body
+		c.reports <- r
+		reply(nc)
+	}
+}
+
+// Reports share a connection; one that the collector closed meanwhile costs none of them.
+func TestKeptConnection(t *testing.T) {
+	const taken = "HTTP/1.1 202 Accepted\r\ncontent-length: 0\r\n\r\n"
+	var answered atomic.Int64
+	c := newRawCollector(t, func(nc net.Conn) {
+		io.WriteString(nc, taken)
+		if answered.Add(1)%10 == 0 {
+			nc.Close()
+		}
+	})
+	r, err := New("zipkin", Options{Collector: c.url, Service: "a", FlushInterval: time.Millisecond})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 40 {
+		r.Report(span())
+		<-c.reports
+	}
+	if err := r.Close(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if sent, conns := r.Counters().ReportsSent.Load(), c.conns.Load(); sent != 40 || conns > 8 {
+		t.Errorf("%d of 40 reports were sent over %d connections, want all over four or five", sent, conns)
+	}
+}
+
+// What a collector may do wrong.
+func TestOddAnswers(t *testing.T) {
+	for name, tt := range map[string]struct {
+		reply                 string
+		sent, dropped, failed uint64
+	}{
+		"interim answer":       {"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 202 Accepted\r\ncontent-length: 0\r\n\r\n", 1, 0, 0},
+		"until the end":        {"HTTP/1.0 202 Accepted\r\n\r\nthank you", 1, 0, 0},
+		"redirect":             {"HTTP/1.1 307 Temporary Redirect\r\nlocation: /\r\ncontent-length: 0\r\n\r\n", 0, 1, 0},
+		"no HTTP":              {"thank you\r\n\r\n", 0, 1, 0},
+		"nothing":              {"", 0, 1, 0},
+		"a body that is cut":   {"HTTP/1.1 202 Accepted\r\ncontent-length: 10\r\n\r\nhalf", 0, 0, 1},
+		"a body without bound": {"HTTP/1.1 406 Not Acceptable\r\ncontent-length: 1000000\r\n\r\n" + strings.Repeat("x", 1000000), 0, 1, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := newRawCollector(t, func(nc net.Conn) {
+				io.WriteString(nc, tt.reply)
+				nc.(*net.TCPConn).CloseWrite()
+			})
+			r, err := New("zipkin", Options{Collector: c.url, Service: "a"})
+			if err != nil {
+				t.Fatal(err)
+			}
+			r.Report(span())
+			if err := r.Close(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			n := r.Counters()
+			if n.ReportsSent.Load() != tt.sent || n.ReportsDropped.Load() != tt.dropped || n.ReportsFailed.Load() != tt.failed {
+				t.Errorf("%d sent, %d dropped, %d failed; want %d, %d, %d", n.ReportsSent.Load(), n.ReportsDropped.Load(),
+					n.ReportsFailed.Load(), tt.sent, tt.dropped, tt.failed)
+			}
+			if len(c.reports) != 1 {
+				t.Errorf("the report was sent %d times", len(c.reports))
+			}
+		})
+	}
+}
+
+// A collector that takes a connection and says nothing is given up after the time that a report has.
+func TestSilentCollector(t *testing.T) {
+	c := newRawCollector(t, func(net.Conn) {})
+	r, err := New("zipkin", Options{Collector: c.url, Service: "a", Timeout: 50 * time.Millisecond})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Report(span())
+	if err := r.Close(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if got := r.Counters().ReportsDropped.Load(); got != 1 {
+		t.Errorf("%d reports dropped, want 1", got)
+	}
+}
+
+// TestTLSCollector: a collector's certificate is verified.
+func TestTLSCollector(t *testing.T) {
+	server := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(http.StatusAccepted) }))
+	defer server.Close()
+	server.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)
+	r, err := New("zipkin", Options{Collector: server.URL, Service: "a"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Report(span())
+	if err := r.Close(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if n := r.Counters(); n.ReportsDropped.Load() != 1 || n.ReportsSent.Load() != 0 {
+		t.Errorf("%d reports went to a collector that nobody vouches for", n.ReportsSent.Load())
 	}
 }
 
