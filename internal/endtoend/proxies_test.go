@@ -10,6 +10,8 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"example.com/bookinfo/internal/need"
+	"example.com/bookinfo/services/sidecar/envoy"
 	"example.com/bookinfo/tracetest"
 )
 
@@ -112,11 +114,21 @@ func flaky() http.Handler {
 }
 
 // TestSameBehindEnvoy plays the same scenarios behind the stand-in and behind real Envoys: the answers and the traces
-// are the same.
+// are the same. The stand-in behaves as the version that is on the PATH.
 func TestSameBehindEnvoy(t *testing.T) {
+	version, err := envoy.Version(t.Context(), need.Tool(t, "envoy"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	profile, _, _ := strings.Cut(version, ".")
+	if minor, _, _ := strings.Cut(strings.TrimPrefix(version, profile+"."), "."); minor == "36" || minor == "40" {
+		profile += "." + minor
+	} else {
+		need.Missing(t, "envoy", "it is neither 1.36 nor 1.40: "+version)
+	}
 	for _, format := range []string{"w3c", "b3", "b3+w3c"} {
 		t.Run(format, func(t *testing.T) {
-			real, ours := newStage(t, "envoy", format), newStage(t, "builtin", format)
+			real, ours := newStage(t, "envoy", format, profile), newStage(t, "builtin", format, profile)
 			list := tracing()
 			if format == "w3c" {
 				list = append(list, routing(0)...)
@@ -162,9 +174,9 @@ type stage struct {
 	seen  map[string]bool
 }
 
-func newStage(t *testing.T, proxy, format string) *stage {
+func newStage(t *testing.T, proxy, format, profile string) *stage {
 	t.Helper()
-	s := &stage{Suite: tracetest.Start(t, tracetest.Options{Proxy: proxy, Format: format, Reviews: "v3"}), seen: make(map[string]bool)}
+	s := &stage{Suite: tracetest.Start(t, tracetest.Options{Proxy: proxy, Format: format, Profile: profile, Reviews: "v3"}), seen: make(map[string]bool)}
 	if format == "w3c" {
 		s.flaky = s.Join("flaky", flaky())
 	}

@@ -10,10 +10,11 @@ import (
 var lastB3 = [4]int{1, 18, 0, 124}
 
 // FormatOfASM returns the format that the sidecars of a version of ASM write, such as 1.18.0.124. A version of fewer parts is
-// the first of its line.
+// the first of its line; what stands behind a hyphen, as in the console's v1.22.6.71-g82dc4b79-aliyun, does not matter.
 func FormatOfASM(asmVersion string) (Format, error) {
 	wrong := fmt.Errorf("%q: want a version of ASM, such as 1.18.0.124 or 1.22", asmVersion)
-	words := strings.Split(strings.TrimPrefix(asmVersion, "v"), ".")
+	number, _, _ := strings.Cut(strings.TrimPrefix(asmVersion, "v"), "-")
+	words := strings.Split(number, ".")
 	if len(words) < 2 || len(words) > len(lastB3) {
 		return "", wrong
 	}
