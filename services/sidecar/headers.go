@@ -86,10 +86,15 @@ func trailer(name string) bool {
 	return true
 }
 
-// trailersOf are the fields behind a body that go on.
+// trailersOf are the fields behind a body that go on. It leaves fields as they are, for another try.
 func trailersOf(fields header.Fields) header.Fields {
-	fields.DelFunc(func(name string) bool { return !trailer(name) })
-	return fields
+	var kept header.Fields
+	for _, f := range fields {
+		if trailer(f.Name) {
+			kept = append(kept, f)
+		}
+	}
+	return kept
 }
 
 // dropAnswerHopByHop does the same to an answer, except for the answer that accepts an upgrade.
