@@ -63,7 +63,7 @@ func TestNoRequestIsLost(t *testing.T) {
 			}
 			done := make(chan outcome, 1)
 			go func() {
-				result, err := load.Run(ctx, load.Config{URL: gatewayURL, Rate: rate, Duration: 10 * time.Minute, Seed: 1, Personas: []string{load.Anonymous}})
+				result, err := load.Run(ctx, load.Config{URL: gatewayURL, Rate: rate, Duration: 10 * time.Minute, Seed: 1, InFlight: 1000, Personas: []string{load.Anonymous}})
 				done <- outcome{result, err}
 			}()
 			begin := time.Now()
