@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"net/http"
+	"net/url"
 	"slices"
 	"strings"
 	"testing"
@@ -254,4 +255,106 @@ func TestRelayShowsRefusedPushes(t *testing.T) {
 		sh(t, "curl -sS -X PATCH -H 'content-type: application/json' -d '{\"quotaSpans\":0}' "+consoleURL+"/api/bookinfo/v1/settings")
 	})
 	pushed("406")
+}
+
+// TestTelemetryFiles applies what deploy/istio has beside the defaults of the mesh, one after the other.
+func TestTelemetryFiles(t *testing.T) {
+	apply(t, networking+"destination-rule-all.yaml", networking+"virtual-service-reviews-v3.yaml")
+	shows(t, gatewayURL, "", star)
+	t.Run("custom tags", func(t *testing.T) {
+		apply(t, networking+"telemetry-custom-tags.yaml")
+		eventually(t, 60*time.Second, func() error {
+			if _, _, err := get(gatewayURL + "/productpage"); err != nil {
+				return err
+			}
+			found, err := tagged("lesson=tracing and end_user=nobody")
+			if err == nil && found == 0 {
+				err = fmt.Errorf("no trace has the tags")
+			}
+			return err
+		})
+	})
+	t.Run("disable", func(t *testing.T) {
+		apply(t, networking+"telemetry-disable.yaml")
+		eventually(t, 60*time.Second, func() error {
+			time.Sleep(time.Second)
+			from := time.Now()
+			if _, _, err := get(gatewayURL + "/productpage"); err != nil {
+				return err
+			}
+			time.Sleep(7 * time.Second) // every proxy has sent what it has
+			spans, err := since(from)
+			if err != nil {
+				return err
+			}
+			services := map[string]int{}
+			for _, s := range spans {
+				services[s.service]++
+			}
+			if services["ratings.default"] > 0 || services["reviews.default"] != 2 || services["productpage.default"] != 3 {
+				return fmt.Errorf("spans %v, want 2 of reviews, 3 of productpage and none of ratings", services)
+			}
+			return nil
+		})
+	})
+	t.Run("sampling", func(t *testing.T) {
+		// The gateway decides by its own namespace's percentage, so that the requests begin within.
+		apply(t, networking+"telemetry-sampling-10.yaml")
+		const ask = `kubectl exec deploy/ratings-v1 -c ratings -- bash -c 'for i in {1..60}; do curl -s -o /dev/null productpage:9080/productpage; done'`
+		eventually(t, 90*time.Second, func() error {
+			time.Sleep(time.Second)
+			from := time.Now()
+			sh(t, ask)
+			time.Sleep(7 * time.Second)
+			spans, err := since(from)
+			if err != nil {
+				return err
+			}
+			traces := map[string]bool{}
+			for _, s := range spans {
+				if s.service == "productpage.default" {
+					traces[s.trace] = true
+				}
+			}
+			if n := len(traces); n == 0 || n > 18 { // six are expected; either happens once in 500 runs or more
+				return fmt.Errorf("%d of 60 requests are traced, want about 6", n)
+			}
+			return nil
+		})
+	})
+	t.Run("sidecar", func(t *testing.T) {
+		program := istioctl(t)
+		s := newSpace(t, "bookinfo-elsewhere")
+		s.sh("kubectl create service clusterip stranger --tcp=80")
+		knows := func() bool {
+			return strings.Contains(sh(t, program+" proxy-config clusters deploy/productpage-v1"), "stranger.bookinfo-elsewhere")
+		}
+		eventually(t, 30*time.Second, func() error {
+			if !knows() {
+				return fmt.Errorf("productpage's proxy does not know the other namespace")
+			}
+			return nil
+		})
+		apply(t, networking+"sidecar-bookinfo.yaml")
+		eventually(t, 30*time.Second, func() error {
+			if knows() {
+				return fmt.Errorf("productpage's proxy still knows the other namespace")
+			}
+			return nil
+		})
+		shows(t, gatewayURL, "", star, "Book Details")
+	})
+}
+
+// tagged counts the traces of the last minutes with a span that the expression matches.
+func tagged(expression string) (int, error) {
+	body, status, err := get(consoleURL + "/api/bookinfo/v1/traces?from=-5m&tags=" + url.QueryEscape(expression))
+	if err != nil || status != http.StatusOK {
+		return 0, fmt.Errorf("%d %w %s", status, err, body)
+	}
+	var answer struct{ Traces []any }
+	if err := json.Unmarshal([]byte(body), &answer); err != nil {
+		return 0, err
+	}
+	return len(answer.Traces), nil
 }

@@ -108,6 +108,23 @@ func TestChaos(t *testing.T) {
 	shows(t, gatewayURL, "", "Book Details", "!Error fetching product details")
 }
 
+// TestProbesDoNotFollowBackends: productpage stays ready, and is not started again, while everything behind it is gone.
+func TestProbesDoNotFollowBackends(t *testing.T) {
+	const backends = "kubectl scale deployment details-v1 reviews-v1 reviews-v2 reviews-v3 --replicas="
+	const state = "kubectl get pods -l app=productpage -o jsonpath='{.items[0].status.containerStatuses[*].restartCount} {.items[0].status.conditions[?(@.type==\"Ready\")].status}'"
+	before := sh(t, state)
+	t.Cleanup(func() { sh(t, backends+"1 && kubectl rollout status deployment --timeout=120s") })
+	sh(t, backends+"0 && kubectl wait --for=delete pod -l 'app in (details,reviews)' --timeout=60s")
+	shows(t, gatewayURL, "", title, "Error fetching product details", "Error fetching product reviews")
+	// Longer than it takes three probes of either kind to fail.
+	for range 10 {
+		time.Sleep(3500 * time.Millisecond)
+		if now := sh(t, state); now != before {
+			t.Fatalf("restarts and readiness of productpage: %q, were %q", now, before)
+		}
+	}
+}
+
 func TestRequestRouting(t *testing.T) {
 	apply(t, networking+"destination-rule-all.yaml", networking+"virtual-service-all-v1.yaml")
 	shows(t, gatewayURL, "", "!"+star, "!"+noReviews)
@@ -280,15 +297,22 @@ spec:
 	shows(t, base, "", "!"+star)
 }
 
-// TestIstioctl runs istioctl's analyze and describe (contract checks 64 and 65), as the tutorials on them do.
-func TestIstioctl(t *testing.T) {
-	istioctl := os.Getenv("ISTIOCTL")
-	if istioctl == "" {
-		istioctl = "istioctl"
+// istioctl is the program, ISTIOCTL or that of the PATH.
+func istioctl(t *testing.T) string {
+	t.Helper()
+	program := os.Getenv("ISTIOCTL")
+	if program == "" {
+		program = "istioctl"
 	}
-	if _, err := run("", istioctl, "version", "--remote=false"); err != nil {
+	if _, err := run("", program, "version", "--remote=false"); err != nil {
 		t.Skipf("no istioctl; ISTIOCTL names it: %v", err)
 	}
+	return program
+}
+
+// TestIstioctl runs istioctl's analyze and describe (contract checks 64 and 65), as the tutorials on them do.
+func TestIstioctl(t *testing.T) {
+	istioctl := istioctl(t)
 	if out := sh(t, istioctl+" analyze 2>&1"); !strings.Contains(out, "No validation issues found when analyzing namespace: default.") {
 		t.Errorf("analyze: %s", out)
 	}
@@ -306,20 +330,26 @@ func TestIstioctl(t *testing.T) {
 	suite := kube + "bookinfo.yaml " + kube + "bookinfo-versions.yaml " + networking + "bookinfo-gateway.yaml " + networking + "destination-rule-all.yaml"
 	files := strings.Fields(sh(t, "ls "+networking+"*.yaml "+gatewayAPI+"*.yaml"))
 	for _, file := range files {
-		if reason, skip := notAnalyzed[strings.TrimPrefix(file, networking)]; skip {
-			t.Logf("%s: %s", file, reason)
+		if installed[strings.TrimPrefix(file, networking)] != "" {
 			continue
 		}
 		if out, err := run("", "bash", "-c", istioctl+" analyze --use-kube=false "+suite+" "+file+" 2>&1"); err != nil || strings.Contains(out, "IST0") {
 			t.Errorf("%s: %v %s", file, err, out)
 		}
 	}
+	for file, holds := range installed {
+		out := sh(t, istioctl+" manifest generate -f "+networking+file)
+		text, not := strings.CutPrefix(holds, "!")
+		if strings.Contains(out, text) == not || !strings.Contains(out, "kind: Deployment") {
+			t.Errorf("%s: an installation by it should hold %q (! is not)", file, holds)
+		}
+	}
 }
 
-// notAnalyzed are files that analyze cannot be asked about, with the reason.
-var notAnalyzed = map[string]string{
-	"demo-profile-no-gateways.yaml":  "an IstioOperator, for istioctl install",
-	"mesh-config-otel.yaml":          "an IstioOperator, for istioctl install",
-	"mesh-config-zipkin-b3.yaml":     "an IstioOperator, for istioctl install",
-	"mesh-config-zipkin-b3-w3c.yaml": "an IstioOperator, for istioctl install",
+// installed are files for istioctl install, each with what an installation by it holds.
+var installed = map[string]string{
+	"demo-profile-no-gateways.yaml":  "!name: istio-ingressgateway\n",
+	"mesh-config-otel.yaml":          "service: otel-collector.observability.svc.cluster.local",
+	"mesh-config-zipkin-b3.yaml":     "traceContextOption: USE_B3\n",
+	"mesh-config-zipkin-b3-w3c.yaml": "traceContextOption: USE_B3_WITH_W3C_PROPAGATION",
 }
