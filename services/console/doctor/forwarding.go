@@ -3,6 +3,7 @@ package doctor
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"example.com/bookinfo/services/console/span"
@@ -122,8 +123,8 @@ func (r *request) silence() {
 	for application, servers := range r.servers {
 		for _, i := range servers {
 			s := &r.spans[i]
-			if !fromProxy(s) || s.Error() && len(r.children[i]) == 0 && s.HTTPStatus() != "200" {
-				continue // it may have failed before it called anybody
+			if !fromProxy(s) || !succeeded(s) {
+				continue // it, or a rule of its sidecar's, may have refused before anybody was called
 			}
 			usual := r.known.Callees(s)
 			if len(usual) == 0 || len(r.children[i]) > 0 || r.rootsDuring(i) {
@@ -142,6 +143,13 @@ func (r *request) silence() {
 		}
 	}
 	r.missingServers()
+}
+
+// succeeded reports whether a request was answered as it usually is: what is refused, redirected or not modified needs
+// no calls. A gRPC error has status 200.
+func succeeded(s *span.Span) bool {
+	status := s.HTTPStatus()
+	return strings.HasPrefix(status, "2") || status == "" && !s.Error()
 }
 
 // rootsDuring reports whether a call of the application that lost its context explains why its SERVER span has no

@@ -127,22 +127,30 @@ func (r *request) orphans(at []int) {
 			f.Evidence = append(f.Evidence, r.evidence(server))
 		}
 		r.add(f)
-	case len(at) > 1:
-		// The parent came from outside, and spans deeper in the mesh still hang under it: each proxy read the
-		// client's old b3 header instead of the x-b3-* that the one before it wrote (Envoy up to 1.36).
-		f := Finding{Kind: StaleB3, Headers: []string{"b3"}, Confidence: Certain,
-			Text: fmt.Sprintf("%d spans hang under %s, which came from outside, and not under the call that caused them.", len(at)-1, r.spans[first].ParentID)}
-		for _, i := range at[1:min(len(at), fewest)] {
-			if f.Application == "" && !r.edge(i) {
-				f.Application = r.spans[i].Service
-			}
-			f.Evidence = append(f.Evidence, r.evidence(i))
+	default:
+		// The parent came from outside. Where spans deeper in the mesh still hang under it, each proxy read the client's
+		// old b3 header instead of the x-b3-* that the one before it wrote (Envoy up to 1.36).
+		deeper := slices.DeleteFunc(slices.Clone(at[1:]), func(i int) bool { return r.edge(i) || !r.caused(first, i) })
+		if len(deeper) == 0 {
+			return // a client that sent several requests
 		}
-		if f.Application == "" {
-			f.Application = r.spans[at[1]].Service
+		f := Finding{Kind: StaleB3, Application: r.spans[deeper[0]].Service, Headers: []string{"b3"}, Confidence: Certain,
+			Text: fmt.Sprintf("%d spans hang under %s, which came from outside, and not under the call that caused them.", len(deeper), r.spans[first].ParentID)}
+		for _, i := range deeper[:min(len(deeper), fewest)] {
+			f.Evidence = append(f.Evidence, r.evidence(i))
 		}
 		r.add(f)
 	}
+}
+
+// caused reports whether the request of SERVER span i, or the call of CLIENT span i, may be due to the request of an
+// earlier span: it lies within, and under the same x-request-id where both have one.
+func (r *request) caused(earlier, i int) bool {
+	a, b := &r.spans[earlier], &r.spans[i]
+	if b.Start.Before(a.Start) || b.Start.After(a.End().Add(tolerance)) {
+		return false
+	}
+	return a.RequestID() == "" || b.RequestID() == "" || sameRequestID(a.RequestID(), b.RequestID())
 }
 
 // tolerance is how far apart clocks and the writing of two spans may be before an order of time means something.
