@@ -50,9 +50,13 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	only := f.String("only", "", "only runs whose name holds this text")
 	peers := f.Bool("peers", false, "compare with Zipkin and Jaeger, where they are installed, and nothing else")
 	soak := f.Duration("soak", 0, "hold full ingest for so long, kill the console, fill its disk, and nothing else")
+	send := f.String("send", "", "be the senders of -soak, which post to this address, and nothing else")
 	memory := f.String("max-memory", "2GiB", "--max-memory of the console")
 	if err := f.Parse(args); err != nil {
 		return err
+	}
+	if *send != "" {
+		return sendFor(ctx, *send, *soak, out)
 	}
 	dir, err := os.MkdirTemp("", "bench-console")
 	if err != nil {
@@ -347,17 +351,21 @@ func (c *console) find(ctx context.Context, id string) error {
 }
 
 func (c *console) held(ctx context.Context) (int64, error) {
+	v, err := c.metric(ctx, "bookinfo_console_store_bytes")
+	return int64(v), err
+}
+
+func (c *console) metric(ctx context.Context, name string) (float64, error) {
 	body, err := c.get(ctx, "/metrics")
 	if err != nil {
 		return 0, err
 	}
-	for _, line := range strings.Split(string(body), "\n") {
-		if v, ok := strings.CutPrefix(line, "bookinfo_console_store_bytes "); ok {
-			f, err := strconv.ParseFloat(v, 64)
-			return int64(f), err
+	for line := range strings.Lines(string(body)) {
+		if v, ok := strings.CutPrefix(line, name+" "); ok {
+			return strconv.ParseFloat(strings.TrimSpace(v), 64)
 		}
 	}
-	return 0, errors.New("no store_bytes in /metrics")
+	return 0, fmt.Errorf("no %s in /metrics", name)
 }
 
 func (b *bench) queries(ctx context.Context, c *console, t *traffic) error {

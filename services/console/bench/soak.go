@@ -6,16 +6,21 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
 	"math/rand/v2"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 )
 
 const (
@@ -44,7 +49,8 @@ func (b *bench) soak(ctx context.Context, length time.Duration) error {
 	return nil
 }
 
-// soakIngest posts as fast as the console takes it while queries are asked.
+// soakIngest posts as fast as the console takes it while queries are asked. The senders are a process of their own
+// that runs on one processor at most: eight of them on the console's processors would measure the kernel's scheduler.
 func (b *bench) soakIngest(ctx context.Context, length time.Duration) error {
 	b.memory = fmt.Sprint(soakMemory)
 	c, err := b.start(ctx)
@@ -52,25 +58,25 @@ func (b *bench) soakIngest(ctx context.Context, length time.Duration) error {
 		return err
 	}
 	defer c.stop()
+	self, err := os.Executable()
+	if err != nil {
+		return err
+	}
 	run, cancel := context.WithTimeout(ctx, length)
 	defer cancel()
-	var sent atomic.Int64
-	var group sync.WaitGroup
-	failed := make(chan error, senders)
-	for i := range senders {
-		t := newTraffic(rand.Uint64()+uint64(i), false, time.Now(), time.Millisecond)
-		group.Go(func() {
-			for run.Err() == nil {
-				spans := t.spans(1000)
-				if err := c.otlpGRPC(run, spans); err != nil && run.Err() == nil {
-					failed <- err
-					cancel()
-					return
-				}
-				sent.Add(int64(len(spans)))
-			}
-		})
+	cpu0, err := c.cpu()
+	if err != nil {
+		return err
 	}
+	send := exec.CommandContext(ctx, self, "-send", c.http+"/v1/traces", "-soak", length.String())
+	send.Env = append(os.Environ(), "GOMAXPROCS=1")
+	var said bytes.Buffer
+	send.Stdout, send.Stderr = &said, os.Stderr
+	if err := send.Start(); err != nil {
+		return err
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- send.Wait(); cancel() }()
 	queries := []string{"/api/bookinfo/v1/traces", "/api/bookinfo/v1/topology", "/api/bookinfo/v1/applications",
 		"/api/bookinfo/v1/traces?application=ratings.default&status=error", "/api/bookinfo/v1/traces?minDuration=20ms"}
 	took := map[string][]time.Duration{}
@@ -88,15 +94,24 @@ func (b *bench) soakIngest(ctx context.Context, length time.Duration) error {
 		}
 		peak = max(peak, c.rss())
 	}
-	group.Wait()
-	select {
-	case err := <-failed:
+	cpu1, err := c.cpu()
+	if err != nil {
 		return err
-	default:
+	}
+	if err := <-ended; err != nil {
+		return fmt.Errorf("senders: %w", err)
+	}
+	sent, err := strconv.Atoi(strings.TrimSpace(said.String()))
+	if err != nil {
+		return fmt.Errorf("senders: %w", err)
+	}
+	stored, err := c.metric(ctx, "bookinfo_console_spans_evicted_total")
+	if err != nil {
+		return err
 	}
 	allowed := int64(soakMemory)*5/4 + 40<<20
-	fmt.Printf("full ingest for %v: %d spans, %d a second; RSS at most %d MB, allowed %d MB: %s\n", length, sent.Load(),
-		int(float64(sent.Load())/length.Seconds()), peak>>20, allowed>>20, verdict(peak <= allowed))
+	fmt.Printf("full ingest for %v: %d spans, %d a second, %d evicted; %.2f processors; RSS at most %d MB, allowed %d MB: %s\n", length, sent,
+		int(float64(sent)/length.Seconds()), int64(stored), (cpu1-cpu0).Seconds()/length.Seconds(), peak>>20, allowed>>20, verdict(peak <= allowed))
 	for _, q := range queries {
 		slices.Sort(took[q])
 		n := len(took[q])
@@ -116,6 +131,39 @@ func verdict(ok bool) string {
 		return "kept"
 	}
 	return "MISSED"
+}
+
+// sendFor posts from all senders at once until the time is over, and prints how many spans were taken.
+func sendFor(ctx context.Context, url string, length time.Duration, out io.Writer) error {
+	run, cancel := context.WithTimeout(ctx, length)
+	defer cancel()
+	var sent atomic.Int64
+	group, run := errgroup.WithContext(run)
+	client := &http.Client{Timeout: time.Minute, Transport: &http.Transport{MaxIdleConnsPerHost: senders}}
+	c := &console{client: client}
+	for i := range senders {
+		st, err := newStencil(newTraffic(rand.Uint64()+uint64(i), false, time.Now(), time.Millisecond), 1000)
+		if err != nil {
+			return err
+		}
+		group.Go(func() error {
+			for run.Err() == nil {
+				err := c.post(run, url, "application/x-protobuf", st.next(time.Now()), http.StatusOK)
+				if err != nil && run.Err() == nil {
+					return err
+				}
+				if err == nil {
+					sent.Add(int64(st.spans))
+				}
+			}
+			return nil
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return err
+	}
+	_, err := fmt.Fprintln(out, sent.Load())
+	return err
 }
 
 // soakKill kills the console under ingest again and again on one data folder, and then looks for each trace that was

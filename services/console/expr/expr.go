@@ -14,6 +14,7 @@ package expr
 import (
 	"cmp"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -41,15 +42,19 @@ type Lookup func(key string) (value string, ok bool)
 type Expr struct {
 	root node
 	keys []string
-	must []Condition
+	must [][]Condition
 }
 
-// Condition must hold wherever the whole expression does.
+// Condition is what a tag must be.
 type Condition struct {
 	Key   string
 	Value string // with Equal
 	Equal bool   // Key has exactly that text; otherwise Key exists
+	cmp   *compare
 }
+
+// Holds reports whether a tag of that value meets the condition.
+func (c *Condition) Holds(value string) bool { return c.cmp == nil || c.cmp.holds(value) }
 
 // Match reports whether the expression holds for the tags behind get.
 func (e *Expr) Match(get Lookup) bool { return e.root.match(get) }
@@ -57,8 +62,9 @@ func (e *Expr) Match(get Lookup) bool { return e.root.match(get) }
 // Keys are the tags that the expression looks at, each once.
 func (e *Expr) Keys() []string { return e.keys }
 
-// Must are conditions that follow from the expression, so that an index can rule out spans before matching them.
-func (e *Expr) Must() []Condition { return e.must }
+// Must are clauses that follow from the expression, so that an index can rule out spans before matching them: of each
+// clause at least one condition holds wherever the whole expression does.
+func (e *Expr) Must() [][]Condition { return e.must }
 
 // String gives the expression back in one spelling, with quotes and parentheses where they are needed.
 func (e *Expr) String() string { return e.root.text(0) }
@@ -85,14 +91,14 @@ func Parse(s string) (*Expr, error) {
 			e.keys = append(e.keys, key)
 		}
 	})
-	e.must = root.must(nil)
+	e.must = root.must()
 	return e, nil
 }
 
 type node interface {
 	match(Lookup) bool
 	each(func(key string))
-	must([]Condition) []Condition
+	must() [][]Condition
 	text(outer int) string
 }
 
@@ -149,15 +155,22 @@ func (n not) each(f func(string))      { n.a.each(f) }
 func (n exists) each(f func(string))   { f(n.key) }
 func (n *compare) each(f func(string)) { f(n.key) }
 
-func (n or) must(c []Condition) []Condition     { return c }
-func (n and) must(c []Condition) []Condition    { return n.b.must(n.a.must(c)) }
-func (n not) must(c []Condition) []Condition    { return c }
-func (n exists) must(c []Condition) []Condition { return append(c, Condition{Key: n.key}) }
-func (n *compare) must(c []Condition) []Condition {
-	if n.op == "=" && !n.numeric {
-		return append(c, Condition{Key: n.key, Value: n.value, Equal: true})
+// must of either side is not known to hold, but a clause of one or a clause of the other is.
+func (n or) must() [][]Condition {
+	a, b := n.a.must(), n.b.must()
+	if len(a) == 0 || len(b) == 0 {
+		return nil
 	}
-	return append(c, Condition{Key: n.key})
+	return [][]Condition{append(slices.Clone(a[0]), b[0]...)}
+}
+func (n and) must() [][]Condition    { return append(n.a.must(), n.b.must()...) }
+func (n not) must() [][]Condition    { return nil }
+func (n exists) must() [][]Condition { return [][]Condition{{{Key: n.key}}} }
+func (n *compare) must() [][]Condition {
+	if n.op == "=" && !n.numeric {
+		return [][]Condition{{{Key: n.key, Value: n.value, Equal: true, cmp: n}}}
+	}
+	return [][]Condition{{{Key: n.key, cmp: n}}}
 }
 
 func group(inner, outer int, s string) string {

@@ -2,6 +2,7 @@ package expr
 
 import (
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 )
@@ -96,9 +97,16 @@ func TestMust(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := []Condition{{"a", "x", true}, {Key: "b"}, {Key: "f"}}
-	if got := e.Must(); len(got) != 3 || got[0] != want[0] || got[1] != want[1] || got[2] != want[2] {
-		t.Errorf("got %v, want %v", got, want)
+	var got []string
+	for _, clause := range e.Must() {
+		var any []string
+		for _, c := range clause {
+			any = append(any, fmt.Sprintf("%s:%s:%v:%v", c.Key, c.Value, c.Equal, c.Holds("2")))
+		}
+		got = append(got, strings.Join(any, "|"))
+	}
+	if text, want := strings.Join(got, " "), "a:x:true:false b::false:true c::false:true|d::false:true f::false:true"; text != want {
+		t.Errorf("got %s, want %s", text, want)
 	}
 	if got := strings.Join(e.Keys(), " "); got != "a b c d e f" {
 		t.Errorf("keys %s", got)

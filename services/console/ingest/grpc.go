@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/encoding"
 	_ "google.golang.org/grpc/encoding/gzip" // senders may compress
 	"google.golang.org/grpc/encoding/proto"
@@ -51,19 +52,24 @@ func (r *Receiver) ServerOptions() []grpc.ServerOption {
 	}
 }
 
-// Register adds OTLP's TraceService (opentelemetry/proto/collector/trace/v1/trace_service.proto).
+// Register adds OTLP's TraceService (opentelemetry/proto/collector/trace/v1/trace_service.proto). Export is served as a
+// stream of one request, which is the same on the wire, because only then a request over the limit is seen here.
 func (r *Receiver) Register(s *grpc.Server) {
 	s.RegisterService(&grpc.ServiceDesc{
 		ServiceName: "opentelemetry.proto.collector.trace.v1.TraceService",
 		HandlerType: (*any)(nil),
-		Methods: []grpc.MethodDesc{{MethodName: "Export", Handler: func(_ any, ctx context.Context, decode func(any) error, _ grpc.UnaryServerInterceptor) (any, error) {
-			return r.export(ctx, decode)
+		Streams: []grpc.StreamDesc{{StreamName: "Export", ServerStreams: true, Handler: func(_ any, stream grpc.ServerStream) error {
+			answer, err := r.export(stream.Context(), stream.RecvMsg)
+			if err != nil {
+				return err
+			}
+			return stream.SendMsg(answer)
 		}}},
 		Metadata: "opentelemetry/proto/collector/trace/v1/trace_service.proto",
 	}, r)
 }
 
-func (r *Receiver) export(ctx context.Context, decode func(any) error) (any, error) {
+func (r *Receiver) export(ctx context.Context, receive func(any) error) (*rawResponse, error) {
 	p := post{format: OTLPGRPC}
 	if from, ok := peer.FromContext(ctx); ok {
 		p.sender = from.Addr.String()
@@ -76,13 +82,19 @@ func (r *Receiver) export(ctx context.Context, decode func(any) error) (any, err
 	}
 	md, _ := metadata.FromIncomingContext(ctx)
 	p.agent = first(md, "user-agent")
-	var req rawRequest
-	if err := decode(&req); err != nil {
-		return nil, err
-	}
-	p.body, p.wire = req.body, int64(len(req.body))
-	var out outcome
 	err := r.authorized(first(md, "authorization"))
+	if err == nil {
+		var req rawRequest
+		if err = receive(&req); err != nil {
+			// gRPC's own word for a message over MaxRecvMsgSize, before or after decompression.
+			if grpcstatus.Code(err) != codes.ResourceExhausted {
+				return nil, err
+			}
+			err = &TooLarge{"bytes after decompression", r.Limits.orDefault().Decoded}
+		}
+		p.body, p.wire = req.body, int64(len(req.body))
+	}
+	var out outcome
 	if err == nil {
 		out, err = r.take(p)
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"runtime"
 	"strings"
 	"sync"
 	"time"
@@ -97,13 +98,33 @@ type Receiver struct {
 	Metrics *Metrics
 	// Token, when set, must come as a bearer token.
 	Token string
+	// AtOnce is how many posts are decoded and stored at the same time; the others wait. 0 leaves one processor to
+	// those who ask, where there are two or more: senders that post as fast as they can would have them all.
+	AtOnce int
 
 	// commit is held to read while a post is counted and journalled, to write while both are saved together.
 	commit sync.RWMutex
 
+	once   sync.Once
+	places chan struct{}
+
 	idleMu sync.Mutex
 	idle   []*Batch
 }
+
+// enter waits for a place among the posts that are worked on; leave gives it back.
+func (r *Receiver) enter() {
+	r.once.Do(func() {
+		n := r.AtOnce
+		if n <= 0 {
+			n = max(runtime.GOMAXPROCS(0)-1, 1)
+		}
+		r.places = make(chan struct{}, n)
+	})
+	r.places <- struct{}{}
+}
+
+func (r *Receiver) leave() { <-r.places }
 
 // Commit calls save while no post stands between the quota and the journal.
 func (r *Receiver) Commit(save func()) {
@@ -129,6 +150,8 @@ type outcome struct {
 
 // take stores a post or returns why not: *Malformed, *TooLarge, or account.ErrQuota.
 func (r *Receiver) take(p post) (outcome, error) {
+	r.enter()
+	defer r.leave()
 	b := r.batch()
 	defer r.release(b)
 	received := r.Now()

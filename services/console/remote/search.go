@@ -50,7 +50,11 @@ func (b *Backend) Search(ctx context.Context, q backend.Query) (backend.Result, 
 		if err != nil {
 			return backend.Result{}, err
 		}
-		base.tags = e.Must()
+		for _, clause := range e.Must() {
+			if len(clause) == 1 {
+				base.tags = append(base.tags, clause[0])
+			}
+		}
 	}
 	s := store.New(store.Options{MaxBytes: sampleBytes, Now: b.now})
 	more := false
@@ -71,7 +75,7 @@ func (b *Backend) Search(ctx context.Context, q backend.Query) (backend.Result, 
 // fetchQuery asks for what a query without an id may match.
 func (b *Backend) fetchQuery(ctx context.Context, s *store.Store, q backend.Query, base filter) (more bool, err error) {
 	filters := []filter{base}
-	switch ofSpans := q.Application != "" || q.Version != "" || q.Name != "" || q.IP != "" || base.tags != nil; {
+	switch ofSpans := q.Application != "" || q.Version != "" || q.Name != "" || q.IP != "" || strings.TrimSpace(q.Tags) != ""; {
 	case ofSpans:
 		// Durations are those of the spans that match, to the engine too.
 		filters[0].min, filters[0].max = q.MinDuration, q.MaxDuration

@@ -36,14 +36,14 @@ func (s *Store) Trace(_ context.Context, id span.TraceID) ([]span.Span, error) {
 	defer s.mu.RUnlock()
 	var out []span.Span
 	slots := s.traces.matching(id)
-	if len(slots) == 1 {
-		return s.spans(slots[0]), nil
-	}
 	for _, slot := range slots {
 		out = append(out, s.spans(slot)...)
 	}
 	if len(out) == 0 {
 		return nil, fmt.Errorf("trace %s: %w", id, span.ErrNotFound)
+	}
+	if len(slots) == 1 {
+		return out, nil
 	}
 	slices.SortStableFunc(out, func(a, b span.Span) int { return a.Start.Compare(b.Start) })
 	return out, nil

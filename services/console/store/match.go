@@ -15,10 +15,13 @@ type matcher struct {
 	q            backend.Query
 	tags         *expr.Expr
 	keys         []string
+	needs        []need
 	ofSpans      bool // a filter looks at single spans
 	spanDuration bool // and durations are those of the matched spans
 	from, to     int64
-	verdicts     map[*segment][]verdict
+	shortest     uint8 // buckets of the durations of spans
+	longest      uint8
+	plans        map[*segment]*plan
 	values       []string
 	present      []bool
 	scanned      int64
@@ -27,14 +30,14 @@ type matcher struct {
 type verdict uint8
 
 const (
-	undecided verdict = iota
-	never
+	never verdict = iota
+	undecided
 	always  // but for time and duration
 	perSpan // a value that stands in the record decides
 )
 
 func (s *Store) newMatcher(q backend.Query) (*matcher, error) {
-	m := &matcher{s: s, q: q, from: -1 << 63, to: 1<<63 - 1, verdicts: map[*segment][]verdict{}}
+	m := &matcher{s: s, q: q, from: -1 << 63, to: 1<<63 - 1, longest: 255, plans: map[*segment]*plan{}}
 	if strings.TrimSpace(q.Tags) != "" {
 		var err error
 		if m.tags, err = expr.Parse(q.Tags); err != nil {
@@ -50,23 +53,20 @@ func (s *Store) newMatcher(q backend.Query) (*matcher, error) {
 		m.to = q.To.UnixNano()
 	}
 	m.spanDuration = q.Application != "" || q.Version != "" || q.Name != "" || q.IP != "" || m.tags != nil
+	m.needs = needs(&q, m.tags)
+	if m.spanDuration {
+		m.shortest = bucketByte(int64(q.MinDuration))
+		if q.MaxDuration > 0 {
+			m.longest = bucketByte(int64(q.MaxDuration))
+		}
+	}
 	m.ofSpans = m.spanDuration || q.Status == "error"
 	return m, nil
 }
 
 // overlaps reports whether the segment can hold a span of the window.
-func (m *matcher) overlaps(g *segment) bool { return g.maxStart >= m.from && g.minStart < m.to }
-
-func (m *matcher) verdict(g *segment, id uint32) verdict {
-	memo := m.verdicts[g]
-	if memo == nil {
-		memo = make([]verdict, len(g.shapes))
-		m.verdicts[g] = memo
-	}
-	if memo[id] == undecided {
-		memo[id] = m.decide(g, &g.shapes[id])
-	}
-	return memo[id]
+func (m *matcher) overlaps(g *segment) bool {
+	return !g.retiring && g.maxStart >= m.from && g.minStart < m.to
 }
 
 func (m *matcher) decide(g *segment, sh *shape) verdict {
@@ -143,36 +143,38 @@ func (m *matcher) span(g *segment, rec *record, e *trace) bool {
 
 // trace reports whether the trace in the slot meets the whole query.
 func (m *matcher) trace(slot uint32) bool {
-	e := m.s.traces.at(slot)
-	if e.end < m.from || e.start >= m.to {
+	if !m.bounds(slot) {
 		return false
 	}
-	d := e.end - e.start
-	if d < int64(m.q.MinDuration) {
-		return false
-	}
-	if !m.spanDuration {
-		if m.q.MaxDuration > 0 && d > int64(m.q.MaxDuration) || e.start < m.from ||
-			m.q.Status == "ok" && e.errors > 0 || m.q.Status == "error" && e.errors == 0 {
-			return false
-		}
-	} else {
-		found := false
+	found := !m.spanDuration
+	if m.spanDuration {
+		e := m.s.traces.at(slot)
 		m.s.walk(slot, func(g *segment, rec *record) bool {
 			found = m.span(g, rec, e)
 			return !found
 		})
-		if !found {
-			return false
-		}
 	}
-	if (m.q.EdgeFrom != "" || m.q.EdgeTo != "") && !m.crosses(slot) {
+	return found && m.calls(slot)
+}
+
+// bounds reports whether the trace as a whole is within what the query asks for.
+func (m *matcher) bounds(slot uint32) bool {
+	e := m.s.traces.at(slot)
+	d := e.end - e.start
+	switch {
+	case e.end < m.from, e.start >= m.to, d < int64(m.q.MinDuration), m.s.segment(e.head.segment()) == nil:
 		return false
+	case m.spanDuration:
+		return true
 	}
-	if m.q.Finding != "" {
-		return false // the store examines nothing; package clinic answers this filter over it
-	}
-	return true
+	return (m.q.MaxDuration <= 0 || d <= int64(m.q.MaxDuration)) && e.start >= m.from &&
+		(m.q.Status != "ok" || e.errors == 0) && (m.q.Status != "error" || e.errors > 0)
+}
+
+// calls reports whether the trace has the call that the query asks for. The store examines nothing: package clinic
+// answers the filter by finding over it.
+func (m *matcher) calls(slot uint32) bool {
+	return (m.q.EdgeFrom == "" && m.q.EdgeTo == "" || m.crosses(slot)) && m.q.Finding == ""
 }
 
 // crosses reports whether a call in the trace takes the query's edge.

@@ -44,11 +44,7 @@ func (s *Store) Search(ctx context.Context, q backend.Query) (backend.Result, er
 	}
 	var found []uint32
 	if slots, few := s.candidates(m); few {
-		for _, slot := range slots {
-			if m.trace(slot) {
-				found = append(found, slot)
-			}
-		}
+		found = slots
 		slices.SortFunc(found, compare)
 		found = found[:min(len(found), q.Limit+1)]
 	} else {
@@ -96,113 +92,87 @@ func (s *Store) compareStart(a, b uint32) int {
 	return cmp.Or(cmp.Compare(y.start, x.start), cmp.Compare(x.hi, y.hi), cmp.Compare(x.lo, y.lo))
 }
 
-// candidates returns slots that include every trace of the answer, each once, unless there are too many.
-func (s *Store) candidates(m *matcher) (slots []uint32, few bool) {
+// candidates returns every trace of the answer, unless there are too many to look at one by one.
+func (s *Store) candidates(m *matcher) (found []uint32, few bool) {
 	if m.q.ID != "" {
-		return s.byID(m.q.ID), true
+		return m.those(s.byID(m.q.ID)), true
 	}
 	if !m.ofSpans {
 		if m.q.MinDuration > 0 || m.q.MaxDuration > 0 {
-			return s.byDuration(m)
+			slots, few := s.byDuration(m)
+			return m.those(slots), few
 		}
 		return nil, false
-	}
-	seen := map[uint32]bool{}
-	add := func(slot uint32) {
-		if !seen[slot] {
-			seen[slot] = true
-			slots = append(slots, slot)
-		}
 	}
 	// Looking at c candidates one by one costs about as much as walking c of all n traces in the order asked for; that
 	// walk meets the limit after about limit*n/c traces. The two are equal where c is the root of limit*n.
 	budget := min(max(int64(math.Sqrt(float64(m.q.Limit)*float64(s.traces.live))), 1000), fewEnough)
-	if m.tags != nil {
-		for _, c := range m.tags.Must() {
-			if hi, lo, ok := parseUUID(c.Value); ok && c.Equal && c.Key == requestIDTag {
-				s.requests(hi, lo, add)
-			}
-		}
-	}
 	for _, g := range s.segments {
 		if !m.overlaps(g) {
 			continue
 		}
-		possible, value := s.possible(m, g)
-		switch {
-		case !possible:
-		case value != nil:
-			g.chain(s.seed[0], value.key, value.text, func(off uint32) bool {
-				rec := g.read(off)
-				add(rec.slot)
-				budget--
-				return budget > 0
-			})
-		case len(g.shapes) > shapesToTry:
-			return nil, false
-		default:
-			for id := range g.shapes {
-				if m.verdict(g, uint32(id)) != never {
-					budget -= int64(g.shapes[id].spans)
-				}
-			}
-			if budget <= 0 {
-				return nil, false
-			}
-			for id := range g.shapes {
-				if m.verdict(g, uint32(id)) == never {
-					continue
-				}
-				for off := g.shapes[id].last; off != 0; {
-					rec := g.read(off)
-					add(rec.slot)
-					off = rec.prevShape
-				}
-			}
-		}
-		if budget <= 0 {
+		p := m.plan(g)
+		if budget -= p.spans; p.spans < 0 || budget < 0 {
 			return nil, false
 		}
 	}
-	return slots, true
+	seen := map[uint32]bool{}
+	add := func(g *segment, rec *record) {
+		if seen[rec.slot] {
+			return
+		}
+		// A span that does not match says nothing of the others of its trace, where filters look at spans.
+		if m.spanDuration && !m.span(g, rec, s.traces.at(rec.slot)) {
+			return
+		}
+		seen[rec.slot] = true
+		if m.bounds(rec.slot) && m.calls(rec.slot) {
+			found = append(found, rec.slot)
+		}
+	}
+	chained := fewEnough
+	for _, g := range s.segments {
+		if !m.overlaps(g) {
+			continue
+		}
+		p := m.plan(g)
+		for _, id := range p.shapes {
+			if m.verdict(g, id) == never {
+				continue
+			}
+			for off := g.shapes[id].last; off != 0; {
+				rec := g.read(off)
+				add(g, &rec)
+				off = rec.prevShape
+			}
+		}
+		for i := range p.texts {
+			w := &p.texts[i]
+			if hi, lo, ok := parseUUID(w.text); ok && w.key == requestIDTag {
+				s.requests(hi, lo, func(slot uint32) {
+					if !seen[slot] && m.trace(slot) {
+						seen[slot] = true
+						found = append(found, slot)
+					}
+				})
+			}
+			g.chain(s.seed[0], w.key, w.text, func(off uint32) bool {
+				rec := g.read(off)
+				add(g, &rec)
+				chained--
+				return chained > 0
+			})
+		}
+		if chained <= 0 {
+			return nil, false
+		}
+	}
+	return found, true
 }
 
-type inlineValue struct{ key, text string }
-
-// possible reports whether a segment can hold a span that meets the tag expression, by its dictionary; and a value
-// that such a span must have in its record.
-func (s *Store) possible(m *matcher, g *segment) (bool, *inlineValue) {
-	if m.tags == nil {
-		return true, nil
-	}
-	var value *inlineValue
-	for _, c := range m.tags.Must() {
-		known, inline, shared := false, false, false
-		for id := range g.keys {
-			k := &g.keys[id]
-			if k.name != c.Key || k.field != fieldTag && k.field != fieldResource {
-				continue
-			}
-			known = true
-			inline = inline || k.inline
-			if !c.Equal || shared {
-				continue
-			}
-			for i := range g.pairs {
-				if g.pairs[i].key == uint32(id) && g.pairs[i].value == c.Value {
-					shared = true
-					break
-				}
-			}
-		}
-		if !known || c.Equal && !inline && !shared {
-			return false, nil
-		}
-		if c.Equal && inline && !shared {
-			value = &inlineValue{c.Key, c.Value}
-		}
-	}
-	return true, value
+// those keeps the traces that meet the query.
+func (m *matcher) those(slots []uint32) []uint32 {
+	return slices.DeleteFunc(slots, func(slot uint32) bool { return !m.trace(slot) })
 }
 
 // byDuration finds the traces of a range of durations in the sorted lists of the segments.
@@ -212,16 +182,12 @@ func (s *Store) byDuration(m *matcher) (slots []uint32, few bool) {
 			continue
 		}
 		list := g.slots
-		if g.sealed {
-			// The longest come first.
-			from, to := 0, len(g.durations)
-			if d := int64(m.q.MaxDuration); d > 0 {
-				from = sort.Search(len(g.durations), func(i int) bool { return g.durations[i] <= d })
-			}
+		if x := g.index; x != nil {
+			from, to := x.notOver(int64(m.q.MaxDuration)), len(x.durations)
 			if d := int64(m.q.MinDuration); d > 0 {
-				to = sort.Search(len(g.durations), func(i int) bool { return g.durations[i] < d })
+				to = sort.Search(len(x.durations), func(i int) bool { return x.durations[i] < d })
 			}
-			list = g.byDuration[min(from, to):to]
+			list = x.slots[min(from, to):to]
 			if len(slots)+len(list) > fewEnough {
 				return nil, false
 			}
@@ -233,6 +199,14 @@ func (s *Store) byDuration(m *matcher) (slots []uint32, few bool) {
 		}
 	}
 	return slots, true
+}
+
+// notOver is the rank of the first trace that is no longer than d; 0 is no bound.
+func (x *index) notOver(d int64) int {
+	if d <= 0 {
+		return 0
+	}
+	return sort.Search(len(x.durations), func(i int) bool { return x.durations[i] <= d })
 }
 
 func (s *Store) requests(hi, lo uint64, add func(uint32)) {
@@ -267,6 +241,9 @@ func (s *Store) byID(id string) (slots []uint32) {
 		s.requests(hi, lo, add)
 	}
 	for _, g := range s.segments {
+		if g.retiring {
+			continue
+		}
 		g.chain(s.seed[0], requestIDTag, id, func(off uint32) bool {
 			rec := g.read(off)
 			e := s.traces.at(rec.slot)

@@ -100,13 +100,9 @@ type segment struct {
 	minStart int64
 	maxStart int64
 	slots    []uint32 // traces whose home this segment is or was
-	// What a sealed segment has: its slots, the longest and the newest first, with what they were sorted by. A trace
-	// that went on in a later segment keeps its place here.
-	sealed     bool
-	byDuration []uint32
-	durations  []int64
-	byStart    []uint32
-	starts     []int64
+	sealed   bool     // takes no more records
+	retiring bool     // its traces are being dropped; nobody sees them any more
+	index    *index   // of a sealed segment, once it is made
 }
 
 func newSegment(seq uint32, base int64, before *segment) *segment {
@@ -129,8 +125,11 @@ func newSegment(seq uint32, base int64, before *segment) *segment {
 }
 
 func (g *segment) bytes() int64 {
-	return int64(len(g.chunks))*chunkSize + g.extra + int64(len(g.buckets))*4 + int64(cap(g.slots))*4 +
-		int64(len(g.byDuration)+len(g.byStart))*(4+8)
+	n := int64(len(g.chunks))*chunkSize + g.extra + int64(len(g.buckets))*4
+	if g.index != nil {
+		return n + g.index.bytes()
+	}
+	return n + int64(cap(g.slots))*4
 }
 
 func (g *segment) at(off uint32) []byte { return g.chunks[off>>chunkBits][off&(chunkSize-1):] }

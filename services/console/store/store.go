@@ -37,7 +37,8 @@ type Store struct {
 	mu        sync.RWMutex
 	segments  []*segment // by number, without gaps; the last one takes new records
 	nextSeq   uint32
-	spare     [][]byte // chunks of evicted segments
+	full      []*segment // by the post that is being stored
+	spare     [][]byte   // chunks of evicted segments
 	traces    *traces
 	rollups   *rollups
 	shaper    shaper
@@ -82,10 +83,18 @@ type Stats struct {
 func (s *Store) Stats() Stats {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	st := Stats{Bytes: s.bytes(), MaxBytes: s.opts.MaxBytes, Evicted: s.evicted, Duplicates: s.twice,
-		Segments: len(s.segments), Traces: int64(s.traces.live)}
+	st := Stats{Bytes: s.bytes(), MaxBytes: s.opts.MaxBytes, Evicted: s.evicted, Duplicates: s.twice, Traces: int64(s.traces.live)}
 	for _, g := range s.segments {
-		st.Spans += g.spans
+		if !g.retiring {
+			st.Spans += g.spans
+			st.Segments++
+			continue
+		}
+		for _, slot := range g.slots {
+			if s.traces.at(slot).head.segment() == g.seq {
+				st.Traces--
+			}
+		}
 	}
 	return st
 }
@@ -101,26 +110,68 @@ func (s *Store) bytes() int64 {
 // segmentBytes is the size at which a segment is sealed.
 func (s *Store) segmentBytes() int64 { return min(max(s.opts.MaxBytes/16, 2*chunkSize), 8<<20) }
 
+const (
+	// appendAtOnce is how many spans are stored, and retireAtOnce how many traces are dropped, before others get the
+	// lock: a search must not wait for a large post or the end of a segment.
+	appendAtOnce = 256
+	retireAtOnce = 2048
+)
+
 // Append stores spans; they can be found when it returns. It keeps no reference to them. Spans that it holds already
 // are left out.
 func (s *Store) Append(spans []span.Span) {
-	if len(spans) == 0 {
-		return
+	for rest := spans; len(rest) > 0; {
+		n := min(len(rest), appendAtOnce)
+		full := s.appendSome(rest[:n])
+		rest = rest[n:]
+		// Whoever fills a segment makes its index, while others read and append.
+		for _, g := range full {
+			if x := s.indexOf(g); x != nil {
+				s.install(g, x)
+			}
+		}
 	}
+	if len(spans) > 0 {
+		s.notify(spans)
+	}
+}
+
+// appendSome returns the segments that it filled.
+func (s *Store) appendSome(spans []span.Span) (full []*segment) {
 	s.mu.Lock()
+	defer s.mu.Unlock()
 	for i := range spans {
 		s.append(&spans[i])
 	}
-	for s.bytes() > s.opts.MaxBytes && len(s.segments) > 1 {
-		s.evict()
+	full, s.full = s.full, nil
+	// Begin to make room a little early, so that it can be done a little at a time.
+	if s.bytes() > s.opts.MaxBytes-s.segmentBytes()/4-chunkSize {
+		s.retire(retireAtOnce)
 	}
-	s.mu.Unlock()
-	s.notify(spans)
+	for s.bytes() > s.opts.MaxBytes && len(s.segments) > 1 {
+		s.retire(retireAtOnce)
+	}
+	return full
+}
+
+func (s *Store) install(g *segment, x *index) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if g.retiring {
+		return
+	}
+	s.held -= g.bytes()
+	g.index, g.slots = x, x.slots
+	s.held += g.bytes()
 }
 
 func (s *Store) append(sp *span.Span) {
 	g := s.active(sp)
 	slot := s.traces.find(sp.TraceID)
+	if slot != 0 && s.segment(s.traces.at(slot).head.segment()) == nil {
+		s.drop(slot)
+		slot = 0
+	}
 	start := sp.Start.UnixNano()
 	s.kin.reset()
 	if slot != 0 {
@@ -238,8 +289,10 @@ func (s *Store) active(sp *span.Span) *segment {
 	var before *segment
 	if n > 0 {
 		before = s.segments[n-1]
-		s.seal(before)
+		before.sealed = true
+		before.keyIDs, before.pairID, before.byHash = nil, nil, nil
 		s.held += before.bytes()
+		s.full = append(s.full, before)
 	}
 	g := newSegment(s.nextSeq, sp.Start.UnixNano(), before)
 	s.nextSeq++
@@ -247,34 +300,28 @@ func (s *Store) active(sp *span.Span) *segment {
 	return g
 }
 
-// seal sorts the traces of a full segment, once.
-func (s *Store) seal(g *segment) {
-	g.byDuration, g.durations = slices.Clone(g.slots), make([]int64, 0, len(g.slots))
-	g.byStart, g.starts = slices.Clone(g.slots), make([]int64, 0, len(g.slots))
-	slices.SortFunc(g.byDuration, func(a, b uint32) int { return s.compareDuration(a, b) })
-	slices.SortFunc(g.byStart, func(a, b uint32) int { return s.compareStart(a, b) })
-	for _, slot := range g.byDuration {
-		g.durations = append(g.durations, s.duration(slot))
+// retire drops up to n traces of the oldest segment, those that have no later span, and with the last of them the
+// segment. From the first on nobody sees any.
+func (s *Store) retire(n int) {
+	if len(s.segments) < 2 {
+		return
 	}
-	for _, slot := range g.byStart {
-		g.starts = append(g.starts, s.traces.at(slot).start)
-	}
-	g.sealed = true
-	g.keyIDs, g.pairID, g.byHash = nil, nil, nil
-}
-
-// evict drops the oldest segment with the traces that have no later span.
-func (s *Store) evict() {
 	g := s.segments[0]
-	s.segments = slices.Delete(s.segments, 0, 1)
-	s.held -= g.bytes()
-	s.evicted += g.spans
-	for _, slot := range g.slots {
+	if !g.retiring {
+		g.retiring = true
+		s.evicted += g.spans
+	}
+	left := max(len(g.slots)-n, 0)
+	for _, slot := range g.slots[left:] {
 		if s.traces.at(slot).head.segment() == g.seq {
-			s.traces.remove(slot)
-			s.forget(slot)
+			s.drop(slot)
 		}
 	}
+	if g.slots = g.slots[:left]; left > 0 {
+		return
+	}
+	s.segments = slices.Delete(s.segments, 0, 1)
+	s.held -= g.bytes()
 	for _, c := range g.chunks {
 		if len(s.spare) < 8 {
 			s.spare = append(s.spare, c)
@@ -282,12 +329,20 @@ func (s *Store) evict() {
 	}
 }
 
+func (s *Store) drop(slot uint32) {
+	s.traces.remove(slot)
+	s.forget(slot)
+}
+
 // segment returns the segment of that number, nil when it was evicted.
 func (s *Store) segment(seq uint32) *segment {
 	if len(s.segments) == 0 || seq < s.segments[0].seq {
 		return nil
 	}
-	return s.segments[seq-s.segments[0].seq]
+	if g := s.segments[seq-s.segments[0].seq]; !g.retiring {
+		return g
+	}
+	return nil
 }
 
 // walk calls f with each record of a trace, the one that came last first, until f returns false.

@@ -2,47 +2,51 @@ package store
 
 import "sort"
 
-// walker gives the traces of the segments that overlap a window in an order, one after the other.
+// walker gives the traces of the segments that overlap a window in an order, one after the other, without those that
+// an index rules out.
 type walker struct {
+	m       *matcher
 	s       *Store
 	byTime  bool
 	cursors []*cursor
 }
 
-// cursor goes through one segment: down its sorted list, or, as long as it takes new records, down a heap.
+// cursor goes through one segment: down its index, or, as long as it has none, down a heap.
 type cursor struct {
 	g    *segment
-	list []uint32
-	heap bool
 	w    *walker
-	key  int64 // of the current slot, larger ones first
+	plan *plan    // nil when no filter looks at spans
+	at   int      // in the index
+	heap []uint32 // slots
+	key  int64    // of the current slot, larger ones first
 	slot uint32
 }
 
 func (s *Store) newWalker(m *matcher, byTime bool) *walker {
-	w := &walker{s: s, byTime: byTime}
+	w := &walker{m: m, s: s, byTime: byTime}
 	for _, g := range s.segments {
 		if !m.overlaps(g) {
 			continue
 		}
 		c := &cursor{g: g, w: w}
-		switch {
-		case !g.sealed:
-			c.heap = true
-			c.list = make([]uint32, 0, len(g.slots))
+		if m.ofSpans {
+			c.plan = m.plan(g)
+		}
+		switch x := g.index; {
+		case x == nil:
+			c.heap = make([]uint32, 0, len(g.slots))
 			for _, slot := range g.slots {
 				if s.traces.at(slot).head.segment() == g.seq {
-					c.list = append(c.list, slot)
+					c.heap = append(c.heap, slot)
 				}
 			}
-			for i := len(c.list)/2 - 1; i >= 0; i-- {
+			for i := len(c.heap)/2 - 1; i >= 0; i-- {
 				c.down(i)
 			}
 		case byTime:
-			i := sort.Search(len(g.starts), func(i int) bool { return g.starts[i] < m.to })
-			c.list = g.byStart[i:]
-		default:
-			c.list = g.byDuration
+			c.at = sort.Search(len(x.starts), func(i int) bool { return x.starts[i] < m.to })
+		case !m.spanDuration:
+			c.at = x.notOver(int64(m.q.MaxDuration))
 		}
 		if c.advance() {
 			w.cursors = append(w.cursors, c)
@@ -79,19 +83,31 @@ func (w *walker) keyOf(slot uint32) int64 {
 }
 
 func (c *cursor) advance() bool {
-	for len(c.list) > 0 {
-		c.slot = c.list[0]
-		if c.heap {
-			last := len(c.list) - 1
-			c.list[0] = c.list[last]
-			c.list = c.list[:last]
-			c.down(0)
-		} else {
-			c.list = c.list[1:]
+	if c.g.index == nil {
+		if len(c.heap) == 0 {
+			return false
 		}
+		last := len(c.heap) - 1
+		c.slot, c.heap[0] = c.heap[0], c.heap[last]
+		c.heap = c.heap[:last]
+		c.down(0)
+		c.key = c.w.keyOf(c.slot)
+		return true
+	}
+	x := c.g.index
+	for ; c.at < len(x.slots); c.at++ {
+		rank := uint32(c.at)
+		if c.w.byTime {
+			rank = x.byStart[c.at]
+		}
+		if c.plan != nil && c.w.m.rulesOut(c.g, c.plan, rank) {
+			continue
+		}
+		c.slot = x.slots[rank]
 		// A trace that went on in a later segment is met there.
 		if c.w.s.traces.at(c.slot).head.segment() == c.g.seq {
 			c.key = c.w.keyOf(c.slot)
+			c.at++
 			return true
 		}
 	}
@@ -101,16 +117,16 @@ func (c *cursor) advance() bool {
 func (c *cursor) down(i int) {
 	for {
 		child := 2*i + 1
-		if child >= len(c.list) {
+		if child >= len(c.heap) {
 			return
 		}
-		if right := child + 1; right < len(c.list) && c.before(c.list[right], c.list[child]) {
+		if right := child + 1; right < len(c.heap) && c.before(c.heap[right], c.heap[child]) {
 			child = right
 		}
-		if !c.before(c.list[child], c.list[i]) {
+		if !c.before(c.heap[child], c.heap[i]) {
 			return
 		}
-		c.list[i], c.list[child] = c.list[child], c.list[i]
+		c.heap[i], c.heap[child] = c.heap[child], c.heap[i]
 		i = child
 	}
 }

@@ -59,6 +59,9 @@ func (s *Store) notify(spans []span.Span) {
 	for w := range s.watchers {
 		w.mu.Lock()
 		for i := range spans {
+			if i > 0 && spans[i].TraceID == spans[i-1].TraceID {
+				continue
+			}
 			if len(w.changed) < maxChanged {
 				w.changed[spans[i].TraceID] = struct{}{}
 			}
