@@ -3,8 +3,8 @@ package store
 import (
 	"cmp"
 	"encoding/binary"
+	"math/bits"
 	"slices"
-	"time"
 
 	"example.com/bookinfo/services/console/span"
 )
@@ -20,11 +20,11 @@ type index struct {
 	byStart []uint32
 	starts  []int64
 
-	// The spans of the trace of rank r are those from spansFrom[r] to spansFrom[r+1]: the shape of each, and the bucket
-	// of its duration.
+	// The spans of the trace of rank r are those from spansFrom[r] to spansFrom[r+1]: the shape of each, and its
+	// duration as shortLength has it.
 	spansFrom []uint32
 	shapes    []uint16
-	buckets   []uint8
+	lengths   []uint16
 
 	// The shapes that have value v are those from valuesFrom[v] to valuesFrom[v+1] in valueShapes; held is how many
 	// spans they are. The values are the segment's pairs, then its keys where the value stands in the record, then one
@@ -42,11 +42,18 @@ const (
 )
 
 func (x *index) bytes() int64 {
-	return int64(len(x.slots))*(4+8+4+8+4) + int64(len(x.shapes))*(2+1) + int64(len(x.valueShapes))*2 + int64(len(x.held))*(4+4)
+	return int64(len(x.slots))*(4+8+4+8+4) + int64(len(x.shapes))*(2+2) + int64(len(x.valueShapes))*2 + int64(len(x.held))*(4+4)
 }
 
-// bucketByte is a bucket of durations in 8 bits; beyond some days all are one.
-func bucketByte(d int64) uint8 { return uint8(min(bucketOf(time.Duration(d)), 255)) }
+// shortLength is a duration in 16 bits, in steps of a 512th of an octave: of two durations the longer one is never the
+// smaller number.
+func shortLength(d int64) uint16 {
+	if d <= 0 {
+		return 0
+	}
+	n := bits.Len64(uint64(d))
+	return uint16(n<<9 | int(uint64(d)<<(64-n)>>54&511))
+}
 
 // indexOf makes the index of a full segment, nil when the segment was evicted meanwhile.
 func (s *Store) indexOf(g *segment) *index {
@@ -56,7 +63,7 @@ func (s *Store) indexOf(g *segment) *index {
 		slot, from, to  uint32
 	}
 	var traces []ranked
-	shapes, buckets := make([]uint16, 0, g.spans), make([]uint8, 0, g.spans)
+	shapes, lengths := make([]uint16, 0, g.spans), make([]uint16, 0, g.spans)
 	read := func(from int) (more bool) {
 		s.mu.RLock()
 		defer s.mu.RUnlock()
@@ -70,14 +77,14 @@ func (s *Store) indexOf(g *segment) *index {
 			}
 			t := ranked{e.hi, e.lo, e.start, e.end - e.start, slot, uint32(len(shapes)), 0}
 			for at := e.head; at != 0; {
-				id, bucket := uint32(unlisted), uint8(0)
+				id, length := uint32(unlisted), uint16(0)
 				if at.segment() == g.seq {
 					rec := g.read(at.offset())
-					id, bucket, at = min(rec.shape, unlisted), bucketByte(rec.dur), rec.prev
+					id, length, at = min(rec.shape, unlisted), shortLength(rec.dur), rec.prev
 				} else {
 					at = 0
 				}
-				shapes, buckets = append(shapes, uint16(id)), append(buckets, bucket)
+				shapes, lengths = append(shapes, uint16(id)), append(lengths, length)
 			}
 			t.to = uint32(len(shapes))
 			traces = append(traces, t)
@@ -95,12 +102,12 @@ func (s *Store) indexOf(g *segment) *index {
 	n := len(traces)
 	x := &index{
 		slots: make([]uint32, n), durations: make([]int64, n), byStart: make([]uint32, n), starts: make([]int64, n),
-		spansFrom: make([]uint32, 1, n+1), shapes: make([]uint16, 0, len(shapes)), buckets: make([]uint8, 0, len(shapes)),
+		spansFrom: make([]uint32, 1, n+1), shapes: make([]uint16, 0, len(shapes)), lengths: make([]uint16, 0, len(shapes)),
 	}
 	for r := range traces {
 		t := &traces[r]
 		x.slots[r], x.durations[r], x.byStart[r] = t.slot, t.duration, uint32(r)
-		x.shapes, x.buckets = append(x.shapes, shapes[t.from:t.to]...), append(x.buckets, buckets[t.from:t.to]...)
+		x.shapes, x.lengths = append(x.shapes, shapes[t.from:t.to]...), append(x.lengths, lengths[t.from:t.to]...)
 		x.spansFrom = append(x.spansFrom, uint32(len(x.shapes)))
 	}
 	slices.SortFunc(x.byStart, func(a, b uint32) int {

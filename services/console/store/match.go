@@ -19,8 +19,8 @@ type matcher struct {
 	ofSpans      bool // a filter looks at single spans
 	spanDuration bool // and durations are those of the matched spans
 	from, to     int64
-	shortest     uint8 // buckets of the durations of spans
-	longest      uint8
+	shortest     uint16 // durations of spans, as an index has them
+	longest      uint16
 	plans        map[*segment]*plan
 	values       []string
 	present      []bool
@@ -37,7 +37,7 @@ const (
 )
 
 func (s *Store) newMatcher(q backend.Query) (*matcher, error) {
-	m := &matcher{s: s, q: q, from: -1 << 63, to: 1<<63 - 1, longest: 255, plans: map[*segment]*plan{}}
+	m := &matcher{s: s, q: q, from: -1 << 63, to: 1<<63 - 1, longest: 1<<16 - 1, plans: map[*segment]*plan{}}
 	if strings.TrimSpace(q.Tags) != "" {
 		var err error
 		if m.tags, err = expr.Parse(q.Tags); err != nil {
@@ -55,9 +55,9 @@ func (s *Store) newMatcher(q backend.Query) (*matcher, error) {
 	m.spanDuration = q.Application != "" || q.Version != "" || q.Name != "" || q.IP != "" || m.tags != nil
 	m.needs = needs(&q, m.tags)
 	if m.spanDuration {
-		m.shortest = bucketByte(int64(q.MinDuration))
+		m.shortest = shortLength(int64(q.MinDuration))
 		if q.MaxDuration > 0 {
-			m.longest = bucketByte(int64(q.MaxDuration))
+			m.longest = shortLength(int64(q.MaxDuration))
 		}
 	}
 	m.ofSpans = m.spanDuration || q.Status == "error"

@@ -167,17 +167,20 @@ func (m *matcher) verdict(g *segment, id uint32) verdict {
 // rulesOut reports whether the index tells that no span of the trace of that rank meets the query.
 func (m *matcher) rulesOut(g *segment, p *plan, rank uint32) bool {
 	x := g.index
-	for i := x.spansFrom[rank]; i < x.spansFrom[rank+1]; i++ {
-		id := x.shapes[i]
-		if id == unlisted {
+	from, to := x.spansFrom[rank], x.spansFrom[rank+1]
+	lengths := x.lengths[from:to]
+	for i, id := range x.shapes[from:to] {
+		switch {
+		case id == unlisted:
 			return false
+		case p.verdicts[id] == never || lengths[i] < m.shortest || lengths[i] > m.longest:
+			continue
+		case p.verdicts[id] == undecided:
+			if p.verdicts[id] = m.decide(g, &g.shapes[id]); p.verdicts[id] == never {
+				continue
+			}
 		}
-		if p.verdicts[id] == undecided {
-			p.verdicts[id] = m.decide(g, &g.shapes[id])
-		}
-		if p.verdicts[id] != never && x.buckets[i] >= m.shortest && x.buckets[i] <= m.longest {
-			return false
-		}
+		return false
 	}
 	return true
 }

@@ -104,9 +104,10 @@ func (s *Store) candidates(m *matcher) (found []uint32, few bool) {
 		}
 		return nil, false
 	}
-	// Looking at c candidates one by one costs about as much as walking c of all n traces in the order asked for; that
-	// walk meets the limit after about limit*n/c traces. The two are equal where c is the root of limit*n.
-	budget := min(max(int64(math.Sqrt(float64(m.q.Limit)*float64(s.traces.live))), 1000), fewEnough)
+	// Looking at c candidates one by one costs some 40 times as much each as going past a trace in an index, and the
+	// walk through the indexes meets the limit after about limit*n/c of all n traces. The two are equal where c is the
+	// root of limit*n/40.
+	budget := min(max(int64(math.Sqrt(float64(m.q.Limit)*float64(s.traces.live)/40)), 500), fewEnough)
 	for _, g := range s.segments {
 		if !m.overlaps(g) {
 			continue
@@ -136,16 +137,7 @@ func (s *Store) candidates(m *matcher) (found []uint32, few bool) {
 			continue
 		}
 		p := m.plan(g)
-		for _, id := range p.shapes {
-			if m.verdict(g, id) == never {
-				continue
-			}
-			for off := g.shapes[id].last; off != 0; {
-				rec := g.read(off)
-				add(g, &rec)
-				off = rec.prevShape
-			}
-		}
+		m.each(g, p, func(rec *record) { add(g, rec) })
 		for i := range p.texts {
 			w := &p.texts[i]
 			if hi, lo, ok := parseUUID(w.text); ok && w.key == requestIDTag {
@@ -170,29 +162,47 @@ func (s *Store) candidates(m *matcher) (found []uint32, few bool) {
 	return found, true
 }
 
+// each calls f with every span of the shapes that the plan knows.
+func (m *matcher) each(g *segment, p *plan, f func(*record)) {
+	for _, id := range p.shapes {
+		if m.verdict(g, id) == never {
+			continue
+		}
+		for off := g.shapes[id].last; off != 0; {
+			rec := g.read(off)
+			f(&rec)
+			off = rec.prevShape
+		}
+	}
+}
+
 // those keeps the traces that meet the query.
 func (m *matcher) those(slots []uint32) []uint32 {
 	return slices.DeleteFunc(slots, func(slot uint32) bool { return !m.trace(slot) })
 }
 
-// byDuration finds the traces of a range of durations in the sorted lists of the segments.
+// byDuration finds the traces of a range of durations in the indexes of the segments.
 func (s *Store) byDuration(m *matcher) (slots []uint32, few bool) {
-	for _, g := range s.segments {
+	n := 0
+	lists := make([][]uint32, len(s.segments))
+	for i, g := range s.segments {
 		if !m.overlaps(g) {
 			continue
 		}
-		list := g.slots
+		lists[i] = g.slots
 		if x := g.index; x != nil {
 			from, to := x.notOver(int64(m.q.MaxDuration)), len(x.durations)
 			if d := int64(m.q.MinDuration); d > 0 {
 				to = sort.Search(len(x.durations), func(i int) bool { return x.durations[i] < d })
 			}
-			list = x.slots[min(from, to):to]
-			if len(slots)+len(list) > fewEnough {
+			lists[i] = x.slots[min(from, to):to]
+			if n += len(lists[i]); n > fewEnough/4 {
 				return nil, false
 			}
 		}
-		for _, slot := range list {
+	}
+	for i, g := range s.segments {
+		for _, slot := range lists[i] {
 			if s.traces.at(slot).head.segment() == g.seq {
 				slots = append(slots, slot)
 			}

@@ -100,6 +100,7 @@ type segment struct {
 	minStart int64
 	maxStart int64
 	slots    []uint32 // traces whose home this segment is or was
+	carried  []uint32 // those among them that have spans in an earlier segment
 	sealed   bool     // takes no more records
 	retiring bool     // its traces are being dropped; nobody sees them any more
 	index    *index   // of a sealed segment, once it is made
@@ -129,7 +130,7 @@ func (g *segment) bytes() int64 {
 	if g.index != nil {
 		return n + g.index.bytes()
 	}
-	return n + int64(cap(g.slots))*4
+	return n + int64(cap(g.slots)+cap(g.carried))*4
 }
 
 func (g *segment) at(off uint32) []byte { return g.chunks[off>>chunkBits][off&(chunkSize-1):] }

@@ -161,7 +161,7 @@ func (s *Store) install(g *segment, x *index) {
 		return
 	}
 	s.held -= g.bytes()
-	g.index, g.slots = x, x.slots
+	g.index, g.slots, g.carried = x, x.slots, nil
 	s.held += g.bytes()
 }
 
@@ -207,6 +207,9 @@ func (s *Store) append(sp *span.Span) {
 	sh.spans++
 	if e.head.segment() != g.seq {
 		g.slots = append(g.slots, slot)
+		if e.head != 0 {
+			g.carried = append(g.carried, slot)
+		}
 	}
 	e.head = locate(g.seq, off)
 	e.spans++

@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -272,4 +273,72 @@ func TestSubscribe(t *testing.T) {
 			t.Error("heard after the end")
 		}
 	})
+}
+
+// TestSearchWhileSegmentsComeAndGo appends from several senders at the memory limit while others ask. What is found is
+// whole: a trace in an answer has spans, and the answer keeps its order.
+func TestSearchWhileSegmentsComeAndGo(t *testing.T) {
+	s := New(Options{MaxBytes: MinMaxBytes})
+	var senders, readers sync.WaitGroup
+	stop := make(chan struct{})
+	for n := range 3 {
+		senders.Go(func() {
+			r := rand.New(rand.NewPCG(9, uint64(n)))
+			for range 25 {
+				s.Append(randomSpans(r, 400))
+			}
+		})
+	}
+	for n := range 2 {
+		qs := []backend.Query{{Tags: `url = "/u/77"`}, {Status: "error"}, {Application: "ratings.default", Tags: "error"}, {MinDuration: 95 * time.Millisecond}, {OrderBy: backend.ByTime}}
+		readers.Go(func() {
+			for i := n; ; i++ {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				q := qs[i%len(qs)]
+				res, err := s.Search(t.Context(), q)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				for i, sum := range res.Traces {
+					if sum.Spans == 0 {
+						t.Errorf("%+v: a trace without spans", q)
+						return
+					}
+					// The end of a trace that has lost spans is that of all it had.
+					if i > 0 && q.OrderBy == backend.ByTime && sum.Start.After(res.Traces[i-1].Start.Add(time.Second)) {
+						t.Errorf("%+v: trace %d began at %v, the one before at %v", q, i, sum.Start, res.Traces[i-1].Start)
+						return
+					}
+				}
+			}
+		})
+	}
+	senders.Wait()
+	close(stop)
+	readers.Wait()
+	if st := s.Stats(); st.Evicted == 0 || st.Bytes > MinMaxBytes {
+		t.Errorf("%+v", st)
+	}
+}
+
+// TestShortLength: an index must not rule out what its shorter durations cannot tell apart.
+func TestShortLength(t *testing.T) {
+	r := rand.New(rand.NewPCG(5, 5))
+	for range 100_000 {
+		a, b := r.Int64()>>r.IntN(63), r.Int64()>>r.IntN(63)
+		if a > b {
+			a, b = b, a
+		}
+		if shortLength(a) > shortLength(b) {
+			t.Fatalf("%d became %d, and %d %d", a, shortLength(a), b, shortLength(b))
+		}
+	}
+	if a, b := shortLength(1_000_000), shortLength(1_002_000); a == b {
+		t.Errorf("1 ms and 1.002 ms are both %d", a)
+	}
 }

@@ -34,12 +34,7 @@ func (s *Store) newWalker(m *matcher, byTime bool) *walker {
 		}
 		switch x := g.index; {
 		case x == nil:
-			c.heap = make([]uint32, 0, len(g.slots))
-			for _, slot := range g.slots {
-				if s.traces.at(slot).head.segment() == g.seq {
-					c.heap = append(c.heap, slot)
-				}
-			}
+			c.fill()
 			for i := len(c.heap)/2 - 1; i >= 0; i-- {
 				c.down(i)
 			}
@@ -53,6 +48,46 @@ func (s *Store) newWalker(m *matcher, byTime bool) *walker {
 		}
 	}
 	return w
+}
+
+// fill puts the traces of a segment without an index into the heap: all of them, or, where few of its spans can match,
+// those that have one and those that may have one in an earlier segment.
+func (c *cursor) fill() {
+	g, s := c.g, c.w.s
+	add := func(slot uint32) {
+		if s.traces.at(slot).head.segment() == g.seq && c.w.m.bounds(slot) {
+			c.heap = append(c.heap, slot)
+		}
+	}
+	if c.plan == nil || c.plan.spans < 0 || c.plan.spans*8 > g.spans {
+		c.heap = make([]uint32, 0, len(g.slots))
+		for _, slot := range g.slots {
+			add(slot)
+		}
+		return
+	}
+	seen := map[uint32]bool{}
+	once := func(slot uint32) {
+		if !seen[slot] {
+			seen[slot] = true
+			add(slot)
+		}
+	}
+	for _, slot := range g.carried {
+		once(slot)
+	}
+	c.w.m.each(g, c.plan, func(rec *record) { once(rec.slot) })
+	for i := range c.plan.texts {
+		w := &c.plan.texts[i]
+		if hi, lo, ok := parseUUID(w.text); ok && w.key == requestIDTag {
+			s.requests(hi, lo, once)
+		}
+		g.chain(s.seed[0], w.key, w.text, func(off uint32) bool {
+			rec := g.read(off)
+			once(rec.slot)
+			return true
+		})
+	}
 }
 
 // next returns the slot that follows, 0 at the end.
@@ -100,7 +135,7 @@ func (c *cursor) advance() bool {
 		if c.w.byTime {
 			rank = x.byStart[c.at]
 		}
-		if c.plan != nil && c.w.m.rulesOut(c.g, c.plan, rank) {
+		if c.w.m.ofSpans && c.w.m.rulesOut(c.g, c.plan, rank) {
 			continue
 		}
 		c.slot = x.slots[rank]
