@@ -168,8 +168,46 @@ func TestZipkinAnswers(t *testing.T) {
 			t.Errorf("metrics lack %s", line)
 		}
 	}
+	for path, method := range map[string]string{"api/v2/nothing": http.MethodGet, "api/v2/spans": http.MethodDelete} {
+		if a := send(t, method, c.URL+path, ""); a.status != 404 || !strings.HasPrefix(a.body, `{"error":"`) {
+			t.Errorf("%s %s: %d %.80s", method, path, a.status, a.body)
+		}
+	}
 	if a := send(t, http.MethodPost, c.URL+"api/v1/spans", `[{"traceId":"7","id":"1","annotations":[{"timestamp":1,"value":"sr","endpoint":{"serviceName":"a"}}]}]`); a.status != 202 || held(t, c, 7) != 1 {
 		t.Errorf("v1: %d %s", a.status, a.body)
+	}
+}
+
+// TestGRPCLimits: what is over a limit is refused for good, with the limit's name, counted, and in the push log.
+func TestGRPCLimits(t *testing.T) {
+	c := start(t, console.Config{Limits: ingest.Limits{Decoded: 4000, Spans: 20}})
+	grpcClient := client(t, c)
+	if _, err := grpcClient.Export(t.Context(), export(1, 10)); err != nil {
+		t.Fatal(err)
+	}
+	for name, tt := range map[string]struct {
+		spans int
+		opts  []grpc.CallOption
+		says  string
+	}{
+		"too many spans": {21, nil, "20 spans in one post"},
+		// These gRPC answers itself, in its own words.
+		"too large":                     {200, nil, "4000"},
+		"too large after decompression": {200, []grpc.CallOption{grpc.UseCompressor("gzip")}, "4000"},
+	} {
+		_, err := grpcClient.Export(t.Context(), export(1, tt.spans), tt.opts...)
+		if s := status.Convert(err); s.Code() == codes.OK || len(s.Details()) > 0 || !strings.Contains(s.Message(), tt.says) {
+			t.Errorf("%s: %v", name, err)
+		}
+		if line := c.Admin().PushLog()[0]; line.Status != http.StatusRequestEntityTooLarge || !strings.Contains(line.Error, tt.says) {
+			t.Errorf("%s: push log %+v", name, line)
+		}
+	}
+	if n := held(t, c, 1); n != 10 {
+		t.Errorf("%d spans held, want 10", n)
+	}
+	if metrics := send(t, http.MethodGet, c.URL+"metrics", "").body; !strings.Contains(metrics, `bookinfo_console_posts_over_limit_total{limit="bytes after decompression"} 2`) {
+		t.Error("metrics do not count what was over the limit")
 	}
 }
 

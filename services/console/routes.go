@@ -44,9 +44,26 @@ func (c *Console) handler() (http.Handler, error) {
 		r.Get("/metrics", promhttp.HandlerFor(c.registry, promhttp.HandlerOpts{}).ServeHTTP)
 		p := c.parts()
 		(&query.API{Backend: p.Backend, Admin: p.Admin, Now: p.Now, Import: p.Import, Examine: p.Examine, Note: p.Note}).Routes(r)
+		r.Handle("/api/*", http.HandlerFunc(query.NoRoute))
 		r.Handle("/*", pages)
 	})
-	return r, nil
+	return c.direct(r, map[string]http.HandlerFunc{"/api/v2/spans": c.receiver.ZipkinV2}), nil
+}
+
+// direct serves posts of spans without looking for their route: proxies send many small ones. Everything else about
+// them is as the routes of others have it.
+func (c *Console) direct(others http.Handler, posts map[string]http.HandlerFunc) http.Handler {
+	guarded := map[string]http.Handler{}
+	for path, h := range posts {
+		guarded[path] = http.NewCrossOriginProtection().Handler(c.taking(h))
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if h := guarded[r.URL.Path]; h != nil && r.Method == http.MethodPost {
+			h.ServeHTTP(w, r)
+			return
+		}
+		others.ServeHTTP(w, r)
+	})
 }
 
 // otlpHandler is every route of the listener for OTLP over HTTP.
@@ -56,7 +73,7 @@ func (c *Console) otlpHandler() http.Handler {
 	r.Post("/v1/traces", c.taking(c.receiver.OTLPHTTP))
 	r.Get("/livez", c.livez)
 	r.Get("/readyz", c.readyz)
-	return r
+	return c.direct(r, map[string]http.HandlerFunc{"/v1/traces": c.receiver.OTLPHTTP})
 }
 
 func (c *Console) pages() (http.Handler, error) {

@@ -48,6 +48,7 @@ const (
 	maxFragments = 24              // traces that one request may have fallen into
 	lookBehind   = 2 * time.Minute // how long before a fragment the request that caused it may have begun
 	atOnce       = 40              // AtOnce of a backend that answers from its own memory
+	busy         = 10_000          // waiting traces from which on searches leave them to Run
 	perTick      = 200             // traces that one tick of Run examines
 	largeSpans   = 1000            // from how many spans on a diagnosis is kept
 	maxLarge     = 32              // diagnoses kept
@@ -259,7 +260,7 @@ func (e examined) Search(ctx context.Context, q backend.Query) (backend.Result, 
 	if err != nil {
 		return result, err
 	}
-	budget := e.clinic.AtOnce
+	budget := e.clinic.atOnce()
 	for i := range result.Traces {
 		t := &result.Traces[i]
 		t.Findings, err = e.clinic.kindsOf(ctx, t, &budget)
@@ -274,6 +275,16 @@ func (e examined) Search(ctx context.Context, q backend.Query) (backend.Result, 
 		}
 	}
 	return result, nil
+}
+
+// atOnce is how many traces a search examines: none while so many wait that examining them would hold up whoever asks.
+func (c *Clinic) atOnce() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(c.waiting) > busy {
+		return 0
+	}
+	return c.AtOnce
 }
 
 // kindsOf is what was found of a trace. One that has grown since, or that was never seen, is examined while the

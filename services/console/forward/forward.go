@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/url"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -141,6 +142,7 @@ func (f *Forwarder) register(r prometheus.Registerer) {
 func (f *Forwarder) Append(p journal.Frame) {
 	size := int64(len(p.Body))
 	if f.bytes.Add(size) <= f.opts.QueueBytes {
+		p.Body = strings.Clone(p.Body) // whose memory is the caller's
 		select {
 		case f.queue <- p:
 			return

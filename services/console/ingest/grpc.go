@@ -2,7 +2,7 @@ package ingest
 
 import (
 	"context"
-	"strings"
+	"slices"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -17,7 +17,7 @@ import (
 
 // rawRequest and rawResponse are messages that the codec leaves alone.
 type (
-	rawRequest  struct{ body string }
+	rawRequest  struct{ text *text }
 	rawResponse struct{ body []byte }
 )
 
@@ -33,12 +33,11 @@ func (c codec) Marshal(v any) (mem.BufferSlice, error) {
 
 func (c codec) Unmarshal(data mem.BufferSlice, v any) error {
 	if r, ok := v.(*rawRequest); ok {
-		var b strings.Builder
-		b.Grow(data.Len())
+		b := slices.Grow(r.text.buf[:0], data.Len())
 		for _, part := range data {
-			b.Write(part.ReadOnlyData())
+			b = append(b, part.ReadOnlyData()...)
 		}
-		r.body = b.String()
+		r.text.buf = b
 		return nil
 	}
 	return c.CodecV2.Unmarshal(data, v)
@@ -84,15 +83,18 @@ func (r *Receiver) export(ctx context.Context, receive func(any) error) (*rawRes
 	p.agent = first(md, "user-agent")
 	err := r.authorized(first(md, "authorization"))
 	if err == nil {
-		var req rawRequest
+		req := rawRequest{r.texts.get()}
+		defer r.texts.put(req.text)
+		req.text.buf = req.text.buf[:0]
 		if err = receive(&req); err != nil {
-			// gRPC's own word for a message over MaxRecvMsgSize, before or after decompression.
+			// A message over MaxRecvMsgSize, before or after decompression: gRPC has told the sender by now, here it is
+			// counted and logged.
 			if grpcstatus.Code(err) != codes.ResourceExhausted {
 				return nil, err
 			}
 			err = &TooLarge{"bytes after decompression", r.Limits.orDefault().Decoded}
 		}
-		p.body, p.wire = req.body, int64(len(req.body))
+		p.body, p.wire = req.text.body(), int64(len(req.text.buf))
 	}
 	var out outcome
 	if err == nil {

@@ -70,7 +70,10 @@ func (r *Receiver) receive(w http.ResponseWriter, req *http.Request, f Format) (
 	var out outcome
 	err := r.authorized(req.Header.Get("Authorization"))
 	if err == nil {
-		p.body, p.wire, err = r.read(w, req)
+		t := r.texts.get()
+		defer r.texts.put(t)
+		p.wire, err = r.read(w, req, t)
+		p.body = t.body()
 	}
 	if err == nil {
 		out, err = r.take(p)
@@ -92,18 +95,22 @@ func (r *Receiver) authorized(header string) error {
 	return nil
 }
 
-// read returns the decompressed body and its size on the wire.
-func (r *Receiver) read(w http.ResponseWriter, req *http.Request) (body string, wire int64, err error) {
+// read fills t with the decompressed body and returns its size on the wire.
+func (r *Receiver) read(w http.ResponseWriter, req *http.Request, t *text) (wire int64, err error) {
 	l := r.Limits.orDefault()
+	t.buf = t.buf[:0]
 	counted := &countingReader{r: http.MaxBytesReader(w, req.Body, l.Body)}
 	switch encoding := strings.ToLower(strings.TrimSpace(req.Header.Get("Content-Encoding"))); encoding {
 	case "", "identity":
-		body, err = readAll(counted, req.ContentLength, l.Body)
-		err = named(err, l)
-		return body, counted.n, err
+		length := req.ContentLength
+		if length > l.Body {
+			length = -1
+		}
+		err = named(t.fill(counted, length), l)
+		return counted.n, err
 	case "gzip", "x-gzip":
 	default:
-		return "", 0, &unsupported{fmt.Sprintf("content-encoding %.40q: want gzip or none", encoding)}
+		return 0, &unsupported{fmt.Sprintf("content-encoding %.40q: want gzip or none", encoding)}
 	}
 	z, _ := gzipReaders.Get().(*gzip.Reader)
 	if z == nil {
@@ -111,15 +118,15 @@ func (r *Receiver) read(w http.ResponseWriter, req *http.Request) (body string, 
 	}
 	defer gzipReaders.Put(z)
 	if err = z.Reset(counted); err == nil {
-		body, err = readAll(io.LimitReader(z, l.Decoded+1), -1, l.Decoded)
+		err = t.fill(io.LimitReader(z, l.Decoded+1), -1)
 	}
-	if err == nil && int64(len(body)) > l.Decoded {
-		return "", counted.n, &TooLarge{"bytes after decompression", l.Decoded}
+	if err == nil && int64(len(t.buf)) > l.Decoded {
+		return counted.n, &TooLarge{"bytes after decompression", l.Decoded}
 	}
 	if err = named(err, l); err != nil && status(err) == http.StatusBadRequest {
 		err = &Malformed{Offset: -1, Reason: "gzip: " + err.Error()}
 	}
-	return body, counted.n, err
+	return counted.n, err
 }
 
 // gzipReaders are used again: one has 40 KB of tables.
@@ -143,22 +150,6 @@ func (c *countingReader) Read(p []byte) (int, error) {
 	n, err := c.r.Read(p)
 	c.n += int64(n)
 	return n, err
-}
-
-// copyBuffers are used again.
-var copyBuffers = sync.Pool{New: func() any { return new([32 << 10]byte) }}
-
-// readAll reads into a string, which is grown once when the length is known.
-func readAll(r io.Reader, length, limit int64) (string, error) {
-	var b strings.Builder
-	if length > 0 && length <= limit {
-		b.Grow(int(length))
-	}
-	buf := copyBuffers.Get().(*[32 << 10]byte)
-	defer copyBuffers.Put(buf)
-	// Without the reader's other methods, which would take a buffer of their own.
-	_, err := io.CopyBuffer(&b, struct{ io.Reader }{r}, buf[:])
-	return b.String(), err
 }
 
 func mediaType(req *http.Request) string {

@@ -83,7 +83,7 @@ func (b *Batch) Jaeger(body string, received time.Time, l Limits) error {
 // Store takes spans; they are not used after it returns.
 type Store interface{ Append(spans []span.Span) }
 
-// Journal keeps posts on disk.
+// Journal keeps posts on disk. The frame's body is not used after Append returns.
 type Journal interface{ Append(journal.Frame) }
 
 // Receiver takes posts in: it decodes, counts against the quota, journals and stores, in this order, and answers
@@ -98,8 +98,8 @@ type Receiver struct {
 	Metrics *Metrics
 	// Token, when set, must come as a bearer token.
 	Token string
-	// AtOnce is how many posts are decoded and stored at the same time; the others wait. 0 leaves one processor to
-	// those who ask, where there are two or more: senders that post as fast as they can would have them all.
+	// AtOnce is how many large posts are decoded and stored at the same time; the others wait. 0 leaves one processor
+	// to those who ask, where there are two or more: senders that post as fast as they can would have them all.
 	AtOnce int
 
 	// commit is held to read while a post is counted and journalled, to write while both are saved together.
@@ -108,12 +108,19 @@ type Receiver struct {
 	once   sync.Once
 	places chan struct{}
 
+	texts  texts
 	idleMu sync.Mutex
 	idle   []*Batch
 }
 
-// enter waits for a place among the posts that are worked on; leave gives it back.
-func (r *Receiver) enter() {
+// smallPost is the size up to which a post does not wait for a place: it is done before waiting would have paid.
+const smallPost = 32 << 10
+
+// enter waits for a place among the posts that are worked on, and returns what gives it back.
+func (r *Receiver) enter(bytes int) (leave func()) {
+	if bytes <= smallPost {
+		return func() {}
+	}
 	r.once.Do(func() {
 		n := r.AtOnce
 		if n <= 0 {
@@ -122,9 +129,8 @@ func (r *Receiver) enter() {
 		r.places = make(chan struct{}, n)
 	})
 	r.places <- struct{}{}
+	return func() { <-r.places }
 }
-
-func (r *Receiver) leave() { <-r.places }
 
 // Commit calls save while no post stands between the quota and the journal.
 func (r *Receiver) Commit(save func()) {
@@ -150,8 +156,7 @@ type outcome struct {
 
 // take stores a post or returns why not: *Malformed, *TooLarge, or account.ErrQuota.
 func (r *Receiver) take(p post) (outcome, error) {
-	r.enter()
-	defer r.leave()
+	defer r.enter(len(p.body))()
 	b := r.batch()
 	defer r.release(b)
 	received := r.Now()

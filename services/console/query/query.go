@@ -71,6 +71,11 @@ func (a *API) Routes(r chi.Router) {
 	r.Get("/api/v3/traces/{id}", handle(a.jaeger3Trace))
 }
 
+// NoRoute answers what is asked below /api and is no question: scripts read JSON there and no page.
+func NoRoute(w http.ResponseWriter, r *http.Request) {
+	writeJSON(w, http.StatusNotFound, map[string]any{"error": fmt.Sprintf("%s %s: not of this API; /api/bookinfo/v1/openapi.yaml describes it", r.Method, r.URL.Path), "status": http.StatusNotFound})
+}
+
 // badRequest is an error of the asker's: 400, with the parameter at fault in its text.
 type badRequest struct{ text string }
 
