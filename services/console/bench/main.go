@@ -379,11 +379,14 @@ func (b *bench) queries(ctx context.Context, c *console, t *traffic) error {
 	}
 	for _, q := range []struct{ name, path string }{
 		{"100 slowest", search()},
-		{"100 newest", search("orderBy", "time")},
+		{"100 newest", search("order", "time")},
 		{"application", search("application", "ratings.default")},
 		{"span name", search("name", "ratings.default.svc.cluster.local:9080/*")},
 		{"tag equals", search("tags", `http.status_code = "503"`)},
 		{"tag exists", search("tags", "error")},
+		{"tag equals, newest", search("tags", `http.status_code = "503"`, "order", "time")},
+		{"tag is at least, or other", search("tags", `http.status_code >= 500 or response_size = 499`)},
+		{"application and at most 8 ms", search("application", "ratings.default", "maxDuration", "8ms")},
 		{"tag matches nothing", search("tags", `http.url = "http://nowhere/"`)},
 		{"errors", search("status", "error")},
 		{"at least 20 ms", search("minDuration", "20ms")},
