@@ -26,6 +26,9 @@ func candidates() map[string][]string {
 		"maven":    {"mvn"},
 		"npm":      {"npm"},
 		"kubectl":  {"kubectl"},
+		"jaeger":   {"jaeger-all-in-one"},
+
+		"telemetrygen": {"telemetrygen"},
 	}
 }
 

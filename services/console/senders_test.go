@@ -90,6 +90,46 @@ func TestOpenTelemetrySDK(t *testing.T) {
 	}
 }
 
+// TestTelemetrygen takes in what OpenTelemetry's load generator sends.
+func TestTelemetrygen(t *testing.T) {
+	generator := need.Tool(t, "telemetrygen")
+	c := start(t, console.Config{})
+	for name, flags := range map[string][]string{
+		"grpc": {"--otlp-endpoint", c.OTLPGRPC},
+		"http": {"--otlp-endpoint", c.OTLPHTTP, "--otlp-http"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			service := "generated-" + name
+			cmd := exec.CommandContext(t.Context(), generator, append([]string{"traces", "--otlp-insecure", "--traces", "25", "--child-spans", "3", "--rate", "0",
+				"--span-links", "1", "--status-code", "Error", "--service", service, "--telemetry-attributes", `http.response.status_code=503`}, flags...)...)
+			if out, err := cmd.CombinedOutput(); err != nil {
+				t.Fatalf("%v\n%s", err, out)
+			}
+			res, err := c.Backend().Search(t.Context(), backend.Query{Application: service, Status: "error", Tags: "http.response.status_code >= 500"})
+			if err != nil || len(res.Traces) != 25 || res.Traces[0].Spans != 4 || res.Traces[0].Errors == 0 {
+				t.Fatalf("%d traces, %v: %+v", len(res.Traces), err, res.Traces)
+			}
+			spans := spansOf(t, c, service)
+			var root span.ID
+			for i := range spans {
+				if spans[i].ParentID == 0 {
+					root = spans[i].ID
+				}
+			}
+			for i := range spans {
+				if s := &spans[i]; s.ID != root && s.ParentID != root || len(s.Links) != 1 || !s.Error() {
+					t.Errorf("of the root %v: %+v", root, s)
+				}
+			}
+		})
+	}
+	for _, p := range c.Admin().PushLog() {
+		if p.Status != http.StatusOK || p.Spans == 0 {
+			t.Errorf("%+v", p)
+		}
+	}
+}
+
 func TestZipkinGo(t *testing.T) {
 	c := start(t, console.Config{})
 	reporter := zipkinhttp.NewReporter(c.URL + "api/v2/spans")
