@@ -27,7 +27,9 @@ func chromium(t testing.TB) *browser {
 	t.Helper()
 	path := need.Tool(t, "chromium")
 	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(path), chromedp.NoSandbox,
-		chromedp.Flag("disable-dev-shm-usage", true))
+		chromedp.Flag("disable-dev-shm-usage", true),
+		// Without a graphics card Chromium would emulate one in software, which costs more than drawing by software does.
+		chromedp.Flag("disable-gpu", true))
 	ctx, stop := chromedp.NewExecAllocator(context.Background(), options...)
 	t.Cleanup(stop)
 	ctx, stop = chromedp.NewContext(ctx)
@@ -153,6 +155,9 @@ func TestScreens(t *testing.T) {
 				}
 				if wide := b.eval("document.documentElement.scrollWidth > innerWidth + 1"); wide != "false" {
 					t.Errorf("%s overflows at %d pixels: %s", name, width, b.eval("[...document.querySelectorAll('main *')].filter(e => e.getBoundingClientRect().right > innerWidth + 1 && !e.closest('.scroll, .wf, .tabs, .graph')).slice(0,9).map(e => e.tagName + '.' + e.className + Math.round(e.getBoundingClientRect().right)).join(' ')"))
+				}
+				if wide := b.eval("[...document.querySelectorAll('.dock')].some(e => e.scrollWidth > e.clientWidth + 1)"); wide != "false" {
+					t.Errorf("%s: the details of a span overflow at %d pixels", name, width)
 				}
 				b.shoot(fmt.Sprintf("%s-%d-%s", name, width, scheme))
 			}

@@ -26,8 +26,11 @@ type flameBox struct {
 	Show         bool
 }
 
-// spanTable is the trace as a plain table, in order of start.
-func (c *console) spanTable(t *tree.Tree, u *url.URL) []tableRow {
+// tableMost is how many spans the table shows; what it leaves out is said.
+const tableMost = 5000
+
+// spanTable is the trace as a plain table: by start, or as the address asks.
+func (c *console) spanTable(t *tree.Tree, u *url.URL) spanTable {
 	var out []tableRow
 	names := make(map[string]bool)
 	w := window{Start: t.Start, Total: t.Duration(), Width: max(t.Duration(), 1)}
@@ -50,7 +53,27 @@ func (c *console) spanTable(t *tree.Tree, u *url.URL) []tableRow {
 		}
 		return cmp.Compare(a.Start, b.Start)
 	})
-	return out[:min(len(out), 5000)]
+	shown := spanTable{Rows: out[:min(len(out), tableMost)], Cut: max(0, len(out)-tableMost)}
+	for _, s := range []column{{Key: "service", Label: "Service"}, {Label: "Span"}, {Label: "Kind"}, {Label: "Status"}, {Label: "IP address"},
+		{Key: "start", Label: "Start"}, {Key: "duration", Label: "Duration"}, {Key: "self", Label: "Self time"}, {Key: "critical", Label: "Critical"}} {
+		if s.Key != "" {
+			s.Link = with(u, "sort", s.Key)
+		}
+		if s.Key == key {
+			s.Sort = "descending"
+			if key == "service" || key == "start" {
+				s.Sort = "ascending"
+			}
+		}
+		shown.Columns = append(shown.Columns, s)
+	}
+	return shown
+}
+
+type spanTable struct {
+	Columns []column
+	Rows    []tableRow
+	Cut     int
 }
 
 type tableRow struct {

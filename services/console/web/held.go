@@ -28,15 +28,17 @@ type reading struct {
 	at    time.Time
 	spans []span.Span
 
-	mu        sync.Mutex
+	mu        sync.Mutex // of all below but the findings
 	gathered  bool
 	all       []span.Span // with those of other traces that carry the x-request-id of this one
 	others    []backend.Summary
 	requestID string
-	examined  bool
-	findings  []doctor.Finding
 	shape     treeShape
 	tied      *tree.Tree
+
+	examining sync.Mutex // apart from mu, so that a trace is examined while it is tied
+	examined  bool
+	findings  []doctor.Finding
 }
 
 // treeShape is what decides which nodes a tree has.
@@ -109,8 +111,8 @@ func (c *console) findings(ctx context.Context, r *reading) []doctor.Finding {
 		return nil
 	}
 	all, _, _ := c.request(ctx, r)
-	r.mu.Lock()
-	defer r.mu.Unlock()
+	r.examining.Lock()
+	defer r.examining.Unlock()
 	if !r.examined {
 		r.findings = c.Examine(ctx, all)
 		r.examined = ctx.Err() == nil

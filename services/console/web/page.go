@@ -13,6 +13,7 @@ import (
 	"net/http"
 	"net/url"
 	"path"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -46,6 +47,7 @@ type view struct {
 type asset struct {
 	url, kind string
 	data      []byte
+	imports   []string // of a module, which a page names so that they are fetched together with it
 }
 
 func readAssets(files embed.FS) (map[string]asset, error) {
@@ -67,10 +69,28 @@ func readAssets(files embed.FS) (map[string]asset, error) {
 	hash := hex.EncodeToString(sum.Sum(nil))[:12]
 	kinds := map[string]string{".css": "text/css; charset=utf-8", ".js": "text/javascript; charset=utf-8", ".svg": "image/svg+xml"}
 	out := make(map[string]asset)
+	imported := regexp.MustCompile(`(?m)^import .* from "\./([a-z]+\.js)";$`)
 	for name, data := range contents {
-		out[name] = asset{"/assets/" + hash + "/" + name, kinds[path.Ext(name)], data}
+		a := asset{url: "/assets/" + hash + "/" + name, kind: kinds[path.Ext(name)], data: data}
+		for _, found := range imported.FindAllSubmatch(data, -1) {
+			a.imports = append(a.imports, string(found[1]))
+		}
+		out[name] = a
 	}
 	return out, nil
+}
+
+// modules lists what the modules of a page import, each once.
+func (c *console) modules(scripts []string) []string {
+	var out []string
+	for _, name := range append([]string{"console.js"}, scripts...) {
+		for _, i := range c.assets[name].imports {
+			if i != "console.js" && !slices.Contains(out, i) {
+				out = append(out, i)
+			}
+		}
+	}
+	return out
 }
 
 func (c *console) asset(w http.ResponseWriter, r *http.Request) {

@@ -112,7 +112,7 @@ type tracePage struct {
 	Ticks             []tick
 	Mini              []miniBar
 	Cards             []spanCard
-	Table             []tableRow
+	Table             spanTable
 	Flame             flame
 	Statistics        []tree.ServiceStats
 	Hops              []headerHop
@@ -231,6 +231,8 @@ func (c *console) withFragments(ctx context.Context, id span.TraceID, spans []sp
 func (c *console) tracePage(r *http.Request, held *reading, v traceView) (*tracePage, error) {
 	spans := held.spans
 	_, others, requestID := c.request(r.Context(), held)
+	examined := make(chan []doctor.Finding, 1)
+	go func() { examined <- c.findings(r.Context(), held) }()
 	t := c.tree(r.Context(), held, v)
 	p := &tracePage{traceView: v, ID: format.TraceID(spans[0].TraceID), Tree: t, RequestID: requestID, Self: r.URL.RequestURI(),
 		Others: c.rows(others, selection{}), Arriving: c.arriving(spans, t)}
@@ -247,7 +249,7 @@ func (c *console) tracePage(r *http.Request, held *reading, v traceView) (*trace
 		p.NamesShown = p.NamesShown || c.showsNames(app)
 	}
 	p.Views, p.Switches = viewTabs(r.URL, v), c.switches(r.URL, v, t, len(others))
-	p.Findings = c.placeFindings(c.findings(r.Context(), held), r.URL)
+	p.Findings = c.placeFindings(<-examined, r.URL)
 	p.Problems = placeProblems(t, r.URL)
 	for i := range t.Nodes {
 		if n := &t.Nodes[i]; n.Error() && n.Span != nil && len(p.Errors) < 200 {

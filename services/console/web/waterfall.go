@@ -137,7 +137,8 @@ func (c *console) row(t *tree.Tree, i int, w window, u *url.URL, names map[strin
 	line.SetSize, line.Place = 1, 1
 	if n.Parent >= 0 {
 		siblings := t.Nodes[n.Parent].Children
-		line.SetSize, line.Place = len(siblings), slices.Index(siblings[:min(len(siblings), 1000)], i)+1
+		at, _ := slices.BinarySearch(siblings, i) // nodes are numbered from the top down
+		line.SetSize, line.Place = len(siblings), at+1
 	}
 	left, right := w.x(n.Start), w.x(n.End())
 	line.X, line.W = number(left), number(max(right-left, 0.15))

@@ -239,3 +239,29 @@ func (s *site) upload(content string) *http.Response {
 	_ = answer.Body.Close()
 	return answer
 }
+
+// The table of a trace says how it is sorted, keeps what else the view has when sorted anew, and says what it leaves out.
+func TestSpanTable(t *testing.T) {
+	s := open(t, func(c *console.Config) { c.Limits = ingest.DefaultLimits() })
+	spans := large(t, 5003)
+	s.send(spans)
+	_, body := s.get("/traces/" + spans[0].TraceID.String() + "?view=table&fold=0&sort=duration")
+	for _, want := range []string{`<th scope="col" class="n" aria-sort="descending">`, "Duration ▼", "?fold=0&amp;sort=self&amp;view=table", "3 more spans are left out"} {
+		if !strings.Contains(body, want) {
+			t.Errorf("the table lacks %s", want)
+		}
+	}
+}
+
+// A page names the modules that its modules import, so that a browser fetches all of them at once.
+func TestModulesAreNamed(t *testing.T) {
+	s := open(t)
+	spans, id := bookinfo(t, 1)
+	s.send(spans)
+	_, body := s.get("/traces/" + id.String())
+	for _, name := range []string{"live.js", "charts.js", "forms.js", "rows.js", "details.js", "zoom.js"} {
+		if n := strings.Count(body, name+`">`); n != 1 {
+			t.Errorf("%s is named %d times", name, n)
+		}
+	}
+}

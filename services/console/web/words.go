@@ -31,6 +31,7 @@ func (c *console) funcs() template.FuncMap {
 		"hue":      hue,
 		"traceid":  format.TraceID,
 		"short":    short,
+		"modules":  c.modules,
 		"ranges":   ranges,
 		"themes":   themes,
 		"finding":  func(kind string) string { return doctor.Kind(kind).Title() },

@@ -76,7 +76,7 @@ function graph(figure) {
     last = [event.clientX, event.clientY];
     show();
   });
-  addEventListener("pointerup", () => { last = null; });
+  for (const end of ["pointerup", "pointercancel"]) addEventListener(end, () => { last = null; });
   svg.addEventListener("dragstart", (event) => event.preventDefault());
   svg.addEventListener("click", (event) => { if (dragged) event.preventDefault(); }, true);
   // The wheel zooms only with Ctrl, as in maps, so that the page still scrolls.

@@ -1,10 +1,11 @@
-// New spans refresh the parts of the page that show them, at most twice a second, unless the view is paused.
+// New spans refresh the parts of the page that show them, at most twice a second (a trace, which someone waits for, five
+// times), one refresh after the other, unless the view is paused.
 export const say = (text) => { document.getElementById("say").textContent = text; };
 
 // What is found in a trace is known some seconds after its last span came.
 const settled = 7000;
 
-let stream, timer, later, paused = false, cleared = 0, dirty = false;
+let stream, timer, later, paused = false, cleared = 0, dirty = false, changes = 0;
 
 export function live() {
   const address = document.body.dataset.live;
@@ -13,7 +14,7 @@ export function live() {
   if (!address || (!bar && !waiting)) return;
   if (bar) controls(bar);
   stream = new EventSource(address);
-  stream.addEventListener("trace", () => { dirty = true; schedule(); again(); });
+  stream.addEventListener("trace", () => { dirty = true; changes++; schedule(); again(); });
   // What came between the rendering of the page and the start of the stream is fetched once.
   stream.addEventListener("ready", () => { if (waiting || document.querySelector("[data-arriving]")) { dirty = true; schedule(); } });
   addEventListener("pagehide", () => stream.close());
@@ -35,16 +36,17 @@ function settle() {
 
 function schedule() {
   if (paused || timer || document.hidden && !document.querySelector("[data-waiting]")) return;
-  timer = setTimeout(() => {
-    timer = 0;
-    if (!dirty) return;
+  timer = setTimeout(async () => {
+    const seen = changes;
     dirty = false;
-    refresh();
-  }, 400);
+    await refresh().catch(() => {}); // the next change asks again
+    timer = 0;
+    if (changes !== seen) schedule();
+  }, document.querySelector("[data-waterfall], [data-waiting]") ? 200 : 400);
 }
 document.addEventListener("visibilitychange", () => { if (!document.hidden && dirty) schedule(); });
 
-export async function refresh() {
+async function refresh() {
   const answer = await fetch(location.href, { headers: { Accept: "text/html" } }).catch(() => null);
   if (!answer) return;
   if (document.querySelector("[data-waiting]")) {

@@ -99,7 +99,7 @@ export class Rows {
     row.ariaSetSize = t.size[d.parent[i] + 1];
     d.below[i] ? row.ariaExpanded = String(Boolean(open)) : row.removeAttribute("aria-expanded");
     cells[0].style.setProperty("padding-left", `${6 + Math.min(d.depth[i], 24) * 14}px`, "important");
-    const [twist, notes, link, half] = cells[0].children;
+    const [twist, notes, link, half] = cells[0].firstChild.children;
     twist.textContent = d.below[i] ? (open ? "▾" : "▸") : "";
     notes.replaceChildren();
     if (d.notes[i]) notes.append(chip("flag", "⚠", d.notes[i].join(" ")));
@@ -161,10 +161,11 @@ function make() {
     cell.className = name;
     row.append(cell);
   }
-  const twist = el("span", "twist"), link = el("a", "");
+  const line = el("span", "line"), twist = el("span", "twist"), link = el("a", "");
   twist.ariaHidden = "true";
   link.tabIndex = -1;
-  row.cells[0].append(twist, el("span", "notes"), link, el("small", "half"));
+  line.append(twist, el("span", "notes"), link, el("small", "half"));
+  row.cells[0].append(line);
   row.cells[4].append(el("span", ""));
   const svg = document.createElementNS(NS, "svg");
   svg.setAttribute("class", "bar");
