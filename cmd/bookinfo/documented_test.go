@@ -131,3 +131,31 @@ func mustAbs(t *testing.T, path string) string {
 	}
 	return abs
 }
+
+// TestLoadOfTheManifests runs what the load component's containers run, for a second each.
+func TestLoadOfTheManifests(t *testing.T) {
+	data, err := os.ReadFile("../../deploy/kubernetes/components/load/load.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := startDemo(t)
+	args := regexp.MustCompile(`args: \["(load".*)"\]`).FindAllStringSubmatch(string(data), -1)
+	if len(args) != 2 {
+		t.Fatalf("%d containers, want the Deployment's and the Job's", len(args))
+	}
+	for _, m := range args {
+		words := strings.Split(m[1], `", "`)
+		for i, word := range words {
+			words[i] = strings.TrimSuffix(word, `"`)
+			switch {
+			case i > 0 && words[i-1] == "--duration":
+				words[i] = "1s"
+			case strings.HasPrefix(word, "http://"):
+				words[i] = d.Productpage
+			}
+		}
+		if out := d.command(t, words...); !strings.Contains(out, "200:") {
+			t.Errorf("%q: %s", words, out)
+		}
+	}
+}
