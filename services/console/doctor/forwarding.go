@@ -19,6 +19,9 @@ func (r *request) lostContext() {
 		}
 		switch {
 		case s.Kind == span.KindConsumer:
+			if len(s.Links) > 0 {
+				continue // linked to its producer, as OpenTelemetry's conventions for messaging ask
+			}
 			r.add(Finding{Kind: MessagingLost, Application: s.Service, Confidence: Possible, Evidence: []Evidence{r.evidence(i)},
 				Text: "The consumer's span begins a trace of its own."})
 		case r.edge(i):
@@ -44,7 +47,7 @@ func (r *request) rootCall(i int) {
 	}
 	f.Kind, f.Headers = r.lost(server, i)
 	switch {
-	case f.Kind != "":
+	case f.Kind == HalfContext || f.Kind == WrongFamily || f.Kind != "" && !r.keptElsewhere(server):
 	case r.keptElsewhere(server):
 		f.Kind, f.Headers = PartlyForwarded, contextHeaders(r.format(i))
 	case byRequestID:
@@ -172,10 +175,13 @@ func (r *request) explain() {
 func (r *request) missingServers() {
 	for i := range r.spans {
 		s := &r.spans[i]
-		if s.Kind != span.KindClient || !fromProxy(s) || len(r.children[i]) > 0 || s.Error() {
+		if s.Kind != span.KindClient || !fromProxy(s) || s.Error() {
 			continue
 		}
 		callee := r.callee(i)
+		if len(r.children[i]) > 0 {
+			callee = r.skipped(i)
+		}
 		if callee == "" || callee == s.Service || !r.known.Serves(callee) || len(r.servers[callee]) > 0 {
 			continue
 		}
@@ -193,6 +199,39 @@ func (r *request) missingServers() {
 			Text: fmt.Sprintf("%s answered %s and no sidecar of %s reported the request.", callee, s.Service, callee),
 		})
 	}
+}
+
+// skipped is the application that a call went to when only those which it called in turn reported below the call: their
+// sidecars name the request after a host of their own, and not after that of the call.
+func (r *request) skipped(i int) string {
+	called := host(r.spans[i].Name)
+	if called == "" {
+		return ""
+	}
+	for _, c := range first(r.children[i]) {
+		s := &r.spans[c]
+		if s.Kind == span.KindServer && (s.Service == applicationOf(called) || host(s.Name) == "" || host(s.Name) == called) {
+			return ""
+		}
+	}
+	return applicationOf(called)
+}
+
+// host is that of an operation named as Istio names it, "reviews.default.svc.cluster.local:9080/*", else "".
+func host(operation string) string {
+	h, _, _ := strings.Cut(operation, ":")
+	if !strings.Contains(h, ".svc.") {
+		return ""
+	}
+	return h
+}
+
+func applicationOf(host string) string {
+	parts := strings.SplitN(host, ".", 3)
+	if len(parts) < 3 {
+		return ""
+	}
+	return parts[0] + "." + parts[1]
 }
 
 // skew names clocks that disagree. It is no fault of propagation, so it is said once and with that word.

@@ -136,6 +136,12 @@ func (r *request) orphans(at []int) {
 		}
 		f := Finding{Kind: StaleB3, Application: r.spans[deeper[0]].Service, Headers: []string{"b3"}, Confidence: Certain,
 			Text: fmt.Sprintf("%d spans hang under %s, which came from outside, and not under the call that caused them.", len(deeper), r.spans[first].ParentID)}
+		if s := &r.spans[first]; s.Kind == span.KindClient && !r.edge(first) && len(r.servers[s.Service]) > 0 {
+			// The first is a call from inside the mesh, of an application that was given a context.
+			f.Application = s.Service
+			f.Text = fmt.Sprintf("%d spans hang under %s, which nobody reported: a b3 header that %s sent beside its context.", len(at), s.ParentID, s.Service)
+			f.Evidence = append(f.Evidence, r.evidence(first))
+		}
 		for _, i := range deeper[:min(len(deeper), fewest)] {
 			f.Evidence = append(f.Evidence, r.evidence(i))
 		}
@@ -156,6 +162,25 @@ func (r *request) caused(earlier, i int) bool {
 // tolerance is how far apart clocks and the writing of two spans may be before an order of time means something.
 const tolerance = 50 * time.Millisecond
 
+// asynchronous is how long after an answer an application may still work on what it was asked for, with the context of
+// the request as it should be.
+const asynchronous = time.Minute
+
+// repeated tells a call in a context that was kept from work that an application does after its answer: such a call
+// was made under this parent already, or comes too late for that.
+func (r *request) repeated(i int) bool {
+	s, p := &r.spans[i], r.parent(i)
+	if s.Start.Sub(r.spans[p].End()) > asynchronous {
+		return true
+	}
+	for _, c := range first(r.children[p]) {
+		if earlier := &r.spans[c]; c != i && earlier.Kind == span.KindClient && earlier.Name == s.Name && within(earlier, &r.spans[p]) {
+			return true
+		}
+	}
+	return false
+}
+
 // misplaced looks at a CLIENT span whose parent came and yet cannot have caused it.
 func (r *request) misplaced(i int) {
 	s := &r.spans[i]
@@ -164,7 +189,7 @@ func (r *request) misplaced(i int) {
 		return
 	}
 	if parent.Kind == span.KindServer && parent.Service == s.Service {
-		if s.Start.After(parent.End().Add(tolerance)) && samePlace(s, parent) {
+		if s.Start.After(parent.End().Add(tolerance)) && samePlace(s, parent) && r.repeated(i) {
 			r.add(Finding{Kind: Leak, Application: s.Service, Caller: r.caller(r.parent(i)), Callees: nonEmpty(r.callee(i)),
 				Headers: contextHeaders(r.format(i)), Confidence: Likely, Evidence: []Evidence{r.evidence(i), r.evidence(r.parent(i))},
 				Text: fmt.Sprintf("%s called %s %s after the request whose context it sent was answered.", s.Service, orUnknown(r.callee(i)), s.Start.Sub(parent.End()).Round(time.Millisecond))})
