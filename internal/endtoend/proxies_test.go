@@ -238,7 +238,7 @@ func fields(h http.Header) string {
 	for _, name := range slices.Sorted(maps.Keys(h)) {
 		value := strings.Join(h[name], " | ")
 		switch name {
-		case "Date", "X-Envoy-Upstream-Service-Time", "X-Request-Id", "Traceresponse", "X-B3-Traceid":
+		case "Date", "X-Envoy-Upstream-Service-Time", "X-Request-Id", "Traceresponse", "X-B3-Traceid", "B3":
 			value = "…"
 		}
 		lines = append(lines, name+": "+value)
