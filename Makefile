@@ -1,7 +1,8 @@
 # Everything a person or CI runs. `make` alone lists it.
 
 SHELL := /bin/bash
-MODULES := . propagation propagation/otelforward propagation/grpcforward
+# The tests of docker-compose.yaml compile Compose itself: only where there is a Docker to run them.
+MODULES := . propagation propagation/otelforward propagation/grpcforward $(if $(shell command -v docker),deploy/docker/stack)
 # The race detector needs a C compiler; with Go alone the tests run without it.
 RACE := $(if $(shell command -v gcc || command -v clang),-race)
 # What runs now and then, drivers and exporters, is not inlined: 3 % fewer bytes to pull.

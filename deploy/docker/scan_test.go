@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"example.com/bookinfo/deploy/docker/image"
+	"example.com/bookinfo/deploy/docker/imagetest"
 )
 
 // shipped are the images from scratch with the binary that each holds.
@@ -66,7 +67,7 @@ func TestScan(t *testing.T) {
 	}
 }
 
-// What is pulled is small: a service at most 7 MiB, the command and the console 15.
+// What is pulled is small: a service at most 7 MB, the command and the console 15.
 func TestSizes(t *testing.T) {
 	tag := images(t)
 	for name, limit := range map[string]int64{
@@ -81,8 +82,8 @@ func TestSizes(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if size > limit<<20 {
-			t.Errorf("%s: %.2f MiB compressed, want at most %d", name, float64(size)/(1<<20), limit)
+		if size > limit*1_000_000 {
+			t.Errorf("%s: %.2f MB compressed, want at most %d", name, float64(size)/1e6, limit)
 		}
 	}
 }
@@ -140,8 +141,8 @@ func TestPkillRuby(t *testing.T) {
 // version and revision are in every binary.
 func TestVersions(t *testing.T) {
 	tag := images(t)
-	if os.Getenv(ImagesSetting) != "" {
-		t.Skip("the images under test were not built by this test: " + ImagesSetting)
+	if os.Getenv(imagetest.TagSetting) != "" {
+		t.Skip("the images under test were not built by this test: " + imagetest.TagSetting)
 	}
 	for name, binary := range map[string]string{
 		"examples-bookinfo-productpage-v1": "productpage", "examples-bookinfo-details-v1": "details",
@@ -159,8 +160,8 @@ func TestVersions(t *testing.T) {
 // modules and other paths.
 func TestReproducible(t *testing.T) {
 	tag := images(t)
-	if os.Getenv(ImagesSetting) != "" {
-		t.Skip("the images under test were not built by this test: " + ImagesSetting)
+	if os.Getenv(imagetest.TagSetting) != "" {
+		t.Skip("the images under test were not built by this test: " + imagetest.TagSetting)
 	}
 	if inside := docker(t.Context(), t, "run", "--rm", "golang:1.26", "go", "env", "GOVERSION"); inside != runtime.Version() {
 		t.Skipf("the image has %s, this machine %s", inside, runtime.Version())

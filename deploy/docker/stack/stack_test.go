@@ -1,4 +1,7 @@
-package docker_test
+// Package stack_test brings docker-compose.yaml up from the Dockerfile's images and looks at the traces that real Envoys
+// make of Bookinfo's requests. It is a module of its own, so that what testcontainers' Compose needs is no dependency of
+// Bookinfo's.
+package stack_test
 
 import (
 	"context"
@@ -11,11 +14,15 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/testcontainers/testcontainers-go/modules/compose"
+
+	"example.com/bookinfo/deploy/docker/imagetest"
 	"example.com/bookinfo/internal/vectors"
 )
 
@@ -23,14 +30,20 @@ import (
 type stack struct {
 	t       *testing.T
 	project string
-	tag     string
-	env     []string
+	env     map[string]string
 	seen    map[string]bool // spans of earlier requests
 }
 
-func newStack(t *testing.T, env ...string) *stack {
+func newStack(t *testing.T, profile string) *stack {
 	t.Helper()
-	s := &stack{t: t, tag: images(t), project: "bookinfo-test-" + strings.ToLower(rand.Text()[:8]), env: env, seen: map[string]bool{}}
+	tag := imagetest.Build(t, "service", "bookinfo")
+	t.Setenv("TESTCONTAINERS_RYUK_DISABLED", "true") // what is started is ended by this test, and the image may not be there
+	s := &stack{
+		t: t, project: "bookinfo-test-" + strings.ToLower(rand.Text()[:8]), seen: map[string]bool{},
+		env: map[string]string{
+			"COMPOSE_PROFILES": profile, "REGISTRY": imagetest.Registry, "TAG": tag, "GATEWAY_PORT": "0", "CONSOLE_PORT": "0",
+		},
+	}
 	t.Cleanup(func() {
 		if t.Failed() {
 			t.Logf("%s", s.try("ps", "-a"))
@@ -43,9 +56,11 @@ func newStack(t *testing.T, env ...string) *stack {
 
 func (s *stack) command(ctx context.Context, args ...string) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, "docker", append([]string{"compose", "--progress", "quiet", "-p", s.project}, args...)...)
-	cmd.Dir = root(s.t)
-	cmd.Env = append(os.Environ(), "REGISTRY="+registry, "TAG="+s.tag, "GATEWAY_PORT=0", "CONSOLE_PORT=0")
-	cmd.Env = append(cmd.Env, s.env...)
+	cmd.Dir = imagetest.Root(s.t)
+	cmd.Env = os.Environ()
+	for name, value := range s.env {
+		cmd.Env = append(cmd.Env, name+"="+value)
+	}
 	return cmd
 }
 
@@ -66,11 +81,26 @@ func (s *stack) run(args ...string) string {
 	return strings.TrimSpace(string(out))
 }
 
-// up starts what is not there and replaces what is set differently; it returns when all is healthy.
-func (s *stack) up(env ...string) {
+// up starts what is not there and replaces what is set differently, as docker compose up does; it returns when all is
+// healthy. settings are pairs of a variable and its value.
+func (s *stack) up(settings ...string) {
 	s.t.Helper()
-	s.env = append(s.env, env...)
-	s.run("up", "-d", "--no-build", "--wait", "--wait-timeout", "90")
+	for i := 0; i+1 < len(settings); i += 2 {
+		s.env[settings[i]] = settings[i+1]
+	}
+	ctx, cancel := context.WithTimeout(s.t.Context(), 90*time.Second)
+	defer cancel()
+	up, err := compose.NewDockerComposeWith(
+		compose.WithStackFiles(filepath.Join(imagetest.Root(s.t), "docker-compose.yaml")),
+		compose.StackIdentifier(s.project), compose.WithProfiles(s.env["COMPOSE_PROFILES"]),
+	)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	defer up.Close()
+	if err := up.WithEnv(s.env).Up(ctx, compose.Wait(true)); err != nil {
+		s.t.Fatal(err)
+	}
 }
 
 // url is where a port of a container is published; a container that was started again may have another.
@@ -254,13 +284,13 @@ func (s *stack) everyVersion(gatewayService string, c chain) {
 // Behind real Envoys each format of trace headers gives the recorded trees, with forwarding and without, and through
 // every version of reviews. Then what is killed comes back.
 func TestEnvoys(t *testing.T) {
-	s := newStack(t, "COMPOSE_PROFILES=envoy")
+	s := newStack(t, "envoy")
 	for _, f := range []struct{ compose, recorded string }{{"b3", "b3"}, {"b3+w3c", "b3-w3c"}, {"w3c", "otel"}} {
 		t.Run(f.compose, func(t *testing.T) {
 			s := s.in(t)
-			s.up("TRACE_FORMAT="+f.compose, "FORWARD_HEADERS=none")
+			s.up("TRACE_FORMAT", f.compose, "FORWARD_HEADERS", "none")
 			s.everyVersion("gateway", recorded(t, "none/"+f.recorded+"/gateway-two-spans"))
-			s.up("FORWARD_HEADERS=")
+			s.up("FORWARD_HEADERS", "")
 			s.everyVersion("gateway", recorded(t, "all/"+f.recorded+"/gateway-two-spans"))
 		})
 		if t.Failed() {
@@ -280,7 +310,7 @@ func (s *stack) in(t *testing.T) *stack {
 // around tries to reach an application past its Envoy, from the network.
 func (s *stack) around() {
 	container := s.run("ps", "-q", "details-v1")
-	ip := docker(s.t.Context(), s.t, "inspect", "-f", "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}", container)
+	ip := imagetest.Docker(s.t.Context(), s.t, "inspect", "-f", "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}", container)
 	status, header, _, err := get(s.t.Context(), "http://"+net.JoinHostPort(ip, "9080")+"/details/0")
 	if err != nil {
 		s.t.Skipf("addresses of containers cannot be reached from here: %v", err)
@@ -305,7 +335,7 @@ func (s *stack) killed(whole chain) {
 	s.page(gateway) // without stars
 	s.forget()
 	s.run("restart", "ratings-v1") // and with it the Envoy in its network namespace
-	s.run("up", "-d", "--no-build", "--wait")
+	s.up()
 	s.settles(whole)
 
 	s.run("kill", "reviews-v2-envoy")
@@ -366,8 +396,8 @@ func (s *stack) settles(whole chain) {
 
 // The stand-in takes Envoy's place, and stopping everything at once loses none of its spans.
 func TestSidecars(t *testing.T) {
-	s := newStack(t, "COMPOSE_PROFILES=sidecar", "TRACE_FORMAT=w3c")
-	s.up()
+	s := newStack(t, "sidecar")
+	s.up("TRACE_FORMAT", "w3c")
 	whole := recorded(t, "all/otel/gateway-two-spans")
 	for i, one := range whole.Spans { // its gateway has one destination and no routes to be named after
 		whole.Spans[i].Name = strings.Replace(one.Name, ":9080/productpage", ":9080/*", 1)
@@ -386,7 +416,7 @@ func TestSidecars(t *testing.T) {
 
 // Without a mesh the page is the same and there is no span.
 func TestPlain(t *testing.T) {
-	s := newStack(t, "COMPOSE_PROFILES=plain")
+	s := newStack(t, "plain")
 	s.up()
 	s.page(s.url("productpage-v1-plain", "9080"))
 	time.Sleep(300 * time.Millisecond)

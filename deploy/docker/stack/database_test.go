@@ -1,4 +1,4 @@
-package docker_test
+package stack_test
 
 import (
 	"encoding/json"
@@ -6,18 +6,20 @@ import (
 	"net/http"
 	"os/exec"
 	"testing"
+
+	"example.com/bookinfo/deploy/docker/imagetest"
 )
 
 // Ratings v2 behind its Envoy reads the seed from the database, and what has become of it since.
 func TestMySQL(t *testing.T) {
-	s := newStack(t, "COMPOSE_PROFILES=mysql")
+	s := newStack(t, "mysql")
 	const image = "mysql:8.4"
 	if exec.CommandContext(t.Context(), "docker", "image", "inspect", image).Run() != nil {
 		t.Skipf("%s is not on this machine; docker build -t %s deploy/docker/testdata/mysql makes a stand-in", image, image)
 	}
 	s.up()
 	container := s.run("ps", "-q", "ratings-v2-mysql")
-	ip := docker(t.Context(), t, "inspect", "-f", "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}", container)
+	ip := imagetest.Docker(t.Context(), t, "inspect", "-f", "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}", container)
 	ratings := func() map[string]int {
 		t.Helper()
 		status, header, body, err := get(t.Context(), "http://"+net.JoinHostPort(ip, "9080")+"/ratings/0")
