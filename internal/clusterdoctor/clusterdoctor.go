@@ -95,7 +95,10 @@ func Examine(ctx context.Context, cfg Config) ([]Result, error) {
 			continue
 		}
 		r, goOn := s.look(ctx)
-		r.Step, r.Mend = s.name, e.addressed(r.Mend)
+		r.Step = s.name
+		if goOn || s.name != "API server" { // the address itself is wrong there
+			r.Mend = e.addressed(r.Mend)
+		}
 		results = append(results, r)
 		stopped = !goOn
 	}
