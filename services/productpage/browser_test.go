@@ -163,6 +163,9 @@ func TestPagesInABrowser(t *testing.T) {
 			if sizes[0] > sizes[1] {
 				t.Errorf("%s: the page is %d wide in a window of %d", name, sizes[0], sizes[1])
 			}
+			if cut := ask(t, ctx, chromedp.Evaluate[bool](`[...document.querySelectorAll(".scroll")].some(e => e.scrollWidth > e.clientWidth)`)); cut {
+				t.Errorf("%s: the table of details is cut", name)
+			}
 			shoot(t, ctx, name)
 			if axe != "" && !l.noScripts {
 				for _, violation := range runAxe(t, ctx, axe) {
