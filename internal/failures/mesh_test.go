@@ -1,7 +1,7 @@
 // Package failures holds tests of the doctor against the failures that people hit: applications which mistreat
 // headers behind proxies that do as Envoy does. Nothing here plants a span's shape. An application changes the headers
 // that it sends, the sidecar's own code (services/sidecar/trace, which the recordings of a real Envoy hold in place)
-// makes the spans of it, and the doctor has to tell from these alone.
+// makes the spans of it, and the doctor has to tell from these alone. docs/doctor.md has the table.
 package failures_test
 
 import (
