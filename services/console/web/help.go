@@ -60,8 +60,8 @@ func checkPushes(u backend.Usage, log []backend.Push, held bool, now time.Time) 
 	quota := check{Name: "The daily quota", State: "ok", Link: "/settings/cluster", Label: "Cluster Configuration",
 		Answer: fmt.Sprintf("%s spans and %s came in today; no quota is set.", count(u.Spans), byteSize(u.Bytes))}
 	if u.QuotaSpans > 0 || u.QuotaBytes > 0 {
-		quota.Answer = fmt.Sprintf("%s of %s spans, %s of %s used today.", count(u.Spans), orNone(u.QuotaSpans, count(u.QuotaSpans)),
-			byteSize(u.Bytes), orNone(u.QuotaBytes, byteSize(u.QuotaBytes)))
+		quota.Answer = fmt.Sprintf("%s spans and %s came in today.",
+			ofQuota(u.QuotaSpans, count(u.Spans), count(u.QuotaSpans)), ofQuota(u.QuotaBytes, byteSize(u.Bytes), byteSize(u.QuotaBytes)))
 	}
 	if usedUp(u) {
 		quota.State = "problem"
@@ -104,9 +104,12 @@ func checkPushes(u backend.Usage, log []backend.Push, held bool, now time.Time) 
 	if len(log) == 0 {
 		pushes.State, pushes.Answer = "note", "The push log is empty."
 	}
-	if counts[http.StatusNotAcceptable]+counts[http.StatusTooManyRequests] > 0 && !usedUp(u) {
-		pushes.State = "note"
-		pushes.Answer += ". The quota was used up before; spans refused then are lost."
+	if counts[http.StatusNotAcceptable]+counts[http.StatusTooManyRequests] > 0 {
+		pushes.State = "problem"
+		if !usedUp(u) {
+			pushes.State = "note"
+			pushes.Answer += ". The quota was used up before; spans refused then are lost."
+		}
 	}
 	out = append(out, pushes)
 	if lastBad != nil {
@@ -124,11 +127,12 @@ func checkPushes(u backend.Usage, log []backend.Push, held bool, now time.Time) 
 	return append(out, kept)
 }
 
-func orNone(n int64, text string) string {
-	if n == 0 {
-		return "unlimited"
+// ofQuota writes what was used, and of how much where there is a quota.
+func ofQuota(quota int64, used, all string) string {
+	if quota == 0 {
+		return used
 	}
-	return text
+	return used + " of " + all
 }
 
 // checkClock compares the newest span's time with this machine's.
