@@ -25,8 +25,6 @@ type failure struct {
 	atEdge  bool          // the culprit is the application behind the gateway
 }
 
-func b3() []trace.Format { return []trace.Format{trace.B3, trace.B3W3C} }
-
 func kinds(k ...doctor.Kind) []doctor.Kind { return k }
 
 // failures are those that spans show. What spans cannot show is listed in docs/doctor.md.

@@ -31,7 +31,7 @@ func Build(t testing.TB, targets ...string) (tag string) {
 		return tag
 	}
 	tag = "test"
-	bake := exec.Command("docker", append([]string{"buildx", "bake", "--load"}, targets...)...)
+	bake := exec.CommandContext(t.Context(), "docker", append([]string{"buildx", "bake", "--load"}, targets...)...)
 	bake.Dir = Root(t)
 	bake.Env = append(os.Environ(), "REGISTRY="+Registry, "TAG="+tag, "VERSION="+Version, "REVISION="+Revision)
 	if out, err := bake.CombinedOutput(); err != nil {
