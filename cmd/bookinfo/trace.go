@@ -63,7 +63,12 @@ func traceCommand(ctx context.Context, c call) error {
 		return err
 	}
 	t.client = client
-	return action(ctx)
+	err = action(ctx)
+	var bad *traceview.BadQuestionError
+	if errors.As(err, &bad) {
+		return &server.UsageError{Err: err}
+	}
+	return err
 }
 
 type traceCall struct {
@@ -208,7 +213,11 @@ func (t *traceCall) load(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("%s: %w", t.argument, err)
 	}
-	fmt.Fprintf(t.stderr, "Imported %d traces.\n", len(ids))
+	traces := "traces"
+	if len(ids) == 1 {
+		traces = "trace"
+	}
+	fmt.Fprintf(t.stderr, "Imported %d %s.\n", len(ids), traces)
 	for _, id := range ids {
 		fmt.Fprintln(t.stdout, id)
 	}

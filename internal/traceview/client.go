@@ -182,7 +182,17 @@ func (c Client) do(ctx context.Context, method, path string, body []byte) ([]byt
 		if json.Unmarshal(answer, &failure) != nil || failure.Error == "" {
 			failure.Error = strings.TrimSpace(string(answer[:min(len(answer), 300)]))
 		}
-		return nil, fmt.Errorf("the console answers %s: %s", resp.Status, failure.Error)
+		err := fmt.Errorf("the console answers %s: %s", resp.Status, failure.Error)
+		if resp.StatusCode == http.StatusBadRequest {
+			return nil, &BadQuestionError{err}
+		}
+		return nil, err
 	}
 	return answer, nil
 }
+
+// BadQuestionError is an answer that puts the fault in what was asked or sent.
+type BadQuestionError struct{ Err error }
+
+func (e *BadQuestionError) Error() string { return e.Err.Error() }
+func (e *BadQuestionError) Unwrap() error { return e.Err }

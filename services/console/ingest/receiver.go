@@ -66,7 +66,7 @@ func (b *Batch) Jaeger(body string, received time.Time, l Limits) error {
 	b.reset(l)
 	spans, err := format.ParseJaeger(strings.NewReader(body))
 	if err != nil {
-		return &Malformed{Offset: -1, Reason: "Jaeger JSON: " + err.Error()}
+		return &Malformed{Offset: -1, Reason: err.Error()}
 	}
 	for i := range spans {
 		s, err := b.next()

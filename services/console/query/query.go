@@ -10,7 +10,9 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/go-chi/chi/v5"
@@ -232,6 +234,6 @@ func (p *parameters) choice(name string, words ...string) string {
 			return word
 		}
 	}
-	p.fail(name, fmt.Sprintf("one of %q", words))
+	p.fail(name, strings.Join(slices.DeleteFunc(slices.Clone(words), func(w string) bool { return w == "" }), " or "))
 	return words[0]
 }
