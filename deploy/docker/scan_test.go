@@ -167,11 +167,9 @@ func TestReproducible(t *testing.T) {
 		t.Skipf("the image has %s, this machine %s", inside, runtime.Version())
 	}
 	folder := t.TempDir()
-	build := exec.CommandContext(t.Context(), "go", "build", "-trimpath", "-tags", "grpcnotrace", "-ldflags",
-		"-s -w -buildid= -X example.com/bookinfo/internal/server.version="+version+" -X example.com/bookinfo/internal/server.revision="+revision,
-		"-o", folder+"/", "./cmd/...")
+	build := exec.CommandContext(t.Context(), "sh", "-c", strings.ReplaceAll(buildCommand(t), "/out/", folder+"/"))
 	build.Dir = root(t)
-	build.Env = append(os.Environ(), "CGO_ENABLED=0", "GOFLAGS=-buildvcs=false")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0", "GOFLAGS=-buildvcs=false", "VERSION="+version, "REVISION="+revision)
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
@@ -192,4 +190,19 @@ func TestReproducible(t *testing.T) {
 			t.Errorf("%s: %x in the image, %x here", binary, sha256.Sum256(img.Files[binary].Data), sha256.Sum256(here))
 		}
 	}
+}
+
+// buildCommand is the go build of the Dockerfile, in one line.
+func buildCommand(t *testing.T) string {
+	t.Helper()
+	file, err := os.ReadFile("Dockerfile")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, command, found := strings.Cut(string(file), "go build ")
+	command, _, ends := strings.Cut(command, "./cmd/...")
+	if !found || !ends {
+		t.Fatal("the Dockerfile has no go build of ./cmd/...")
+	}
+	return "go build " + strings.ReplaceAll(command, "\\\n", " ") + "./cmd/..."
 }
