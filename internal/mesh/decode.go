@@ -11,8 +11,6 @@ import (
 	"strings"
 
 	yaml "go.yaml.in/yaml/v3"
-	"google.golang.org/protobuf/encoding/protojson"
-	"google.golang.org/protobuf/proto"
 )
 
 // File is a file of documents as a user wrote it.
@@ -279,20 +277,12 @@ func (d *decoder) spec(r *Resource, node *yaml.Node) {
 	}
 	var err error
 	if r.SpecJSON, err = toJSON(node); err == nil {
-		err = unmarshal(r.SpecJSON, r.Spec)
+		// Istio's types decode themselves with jsonpb, by their generated UnmarshalJSON, which takes durations such as 200ms.
+		err = json.Unmarshal(r.SpecJSON, r.Spec)
 	}
 	if err != nil {
 		d.errorf(r.FullName(), node.Line, "spec", "%s", strings.ReplaceAll(err.Error(), "\n", " "))
 	}
-}
-
-// unmarshal decodes Istio's types, which are protobuf's, in one pass: their own UnmarshalJSON goes by jsonpb, which
-// scans every level of the document anew.
-func unmarshal(data []byte, spec any) error {
-	if message, ok := spec.(proto.Message); ok {
-		return protojson.Unmarshal(data, message)
-	}
-	return json.Unmarshal(data, spec)
 }
 
 // text returns a scalar's text, "" if there is none.
