@@ -129,11 +129,13 @@ func (c *rawCollector) serve(nc net.Conn, reply func(net.Conn)) {
 func TestKeptConnection(t *testing.T) {
 	const taken = "HTTP/1.1 202 Accepted\r\ncontent-length: 0\r\n\r\n"
 	var answered atomic.Int64
+	settled := make(chan struct{}) // a report sent while its connection is being closed is lost, as Envoy's
 	c := newRawCollector(t, func(nc net.Conn) {
 		io.WriteString(nc, taken)
 		if answered.Add(1)%10 == 0 {
 			nc.Close()
 		}
+		settled <- struct{}{}
 	})
 	r, err := New("zipkin", Options{Collector: c.url, Service: "a", FlushInterval: time.Millisecond})
 	if err != nil {
@@ -142,6 +144,7 @@ func TestKeptConnection(t *testing.T) {
 	for range 40 {
 		r.Report(span())
 		<-c.reports
+		<-settled
 	}
 	if err := r.Close(t.Context()); err != nil {
 		t.Fatal(err)
