@@ -92,7 +92,10 @@ func (p *poster) overWire(ctx context.Context, parts [][]byte) (answer, error) {
 	if p.pools == nil {
 		p.pools = upstream.NewPools(nil)
 	}
-	if conn := p.pools.Idle(p.target, 0); conn != nil {
+	// Idle does not ask the system about a connection used just before, and a report must not be lost for that.
+	if conn := p.pools.Idle(p.target, 0); conn != nil && !conn.Alive() {
+		conn.Close()
+	} else if conn != nil {
 		a, err := p.exchange(ctx, conn, parts)
 		if err == nil || ctx.Err() != nil || !conn.Unread(err) {
 			return a, err

@@ -55,8 +55,8 @@ func newConn(c net.Conn, pool *Pool) *Conn {
 	return conn
 }
 
-// alive tells whether the other side has neither closed an idle connection nor sent anything unasked.
-func (c *Conn) alive() bool {
+// Alive tells whether the other side has neither closed an idle connection nor sent anything unasked.
+func (c *Conn) Alive() bool {
 	if len(c.R.Buffered()) > 0 {
 		return false
 	}

@@ -75,7 +75,7 @@ func (p *Pools) Idle(t Target, maxIdle time.Duration) *Conn {
 			return nil
 		}
 		idle := time.Since(c.idleSince)
-		if (maxIdle <= 0 || idle < maxIdle) && (idle < busy || c.alive()) {
+		if (maxIdle <= 0 || idle < maxIdle) && (idle < busy || c.Alive()) {
 			return c
 		}
 		c.Close()
@@ -172,7 +172,7 @@ func (p *Pool) expire(before time.Time) {
 	var old []*Conn
 	kept := p.idle[:0]
 	for _, c := range p.idle {
-		if c.idleSince.Before(before) || !c.alive() {
+		if c.idleSince.Before(before) || !c.Alive() {
 			old = append(old, c)
 		} else {
 			kept = append(kept, c)
