@@ -35,7 +35,7 @@ func (b *Batch) ZipkinJSON(body string, received time.Time, l Limits) error {
 		}
 		b.finish(s, received)
 	}
-	if p.err == nil && p.peek() != 0 {
+	if p.space(); p.err == nil && p.i < len(p.s) {
 		p.fail(p.i, "expected the end after the array, found %s", p.found())
 	}
 	if p.err != nil {
