@@ -92,6 +92,25 @@ const (
 	MixedWidth    ProblemKind = "mixed-width"    // a 64-bit trace id and the 128-bit one that ends in it
 )
 
+// Title names the problem to people.
+func (k ProblemKind) Title() string {
+	switch k {
+	case MissingParent:
+		return "Missing parent"
+	case DuplicateID:
+		return "Duplicate span id"
+	case Cycle:
+		return "Cycle"
+	case ClockSkew:
+		return "Clock skew"
+	case Fragment:
+		return "Fragment of the request"
+	case MixedWidth:
+		return "Trace id cut to 64 bits"
+	}
+	return string(k)
+}
+
 // Problem is one thing that is broken, with a sentence that names it.
 type Problem struct {
 	Kind ProblemKind

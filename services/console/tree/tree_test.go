@@ -261,3 +261,11 @@ func BenchmarkBuild(b *testing.B) {
 		})
 	}
 }
+
+func TestEveryProblemHasATitle(t *testing.T) {
+	for _, kind := range []tree.ProblemKind{tree.MissingParent, tree.DuplicateID, tree.Cycle, tree.ClockSkew, tree.Fragment, tree.MixedWidth} {
+		if title := kind.Title(); title == string(kind) {
+			t.Errorf("%s is shown to people as it is", kind)
+		}
+	}
+}
